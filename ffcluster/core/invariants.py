@@ -1,0 +1,78 @@
+"""What must be true of a cluster's state between two events. Raises; repairs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ffcluster.core.cluster import ClusterState
+from ffcluster.core.job import Job, JobState
+from ffcluster.core.segment import AttemptState, SegmentState
+from ffcluster.core.worker import PREFETCH_LOAD, WorkerState
+
+
+def validate(state: ClusterState) -> None:
+    """Check every invariant.
+
+    Raises:
+        AssertionError: Naming all that do not hold.
+    """
+    broken = [*_attempts(state), *_workers(state)]
+    for job in state.jobs.values():
+        broken += [f"job {job.id}: {what}" for what in _job(job)]
+    if broken:
+        raise AssertionError("; ".join(broken))
+
+
+def _attempts(state: ClusterState) -> Iterator[str]:
+    for epoch, attempt in state.attempts.items():
+        if attempt.state is AttemptState.ENDED:
+            yield f"attempt {epoch} ended and is still listed"
+        if epoch not in state.workers[attempt.worker_id].attempts:
+            yield f"attempt {epoch} is unknown to its worker"
+        segment = state.jobs[attempt.job_id].segments[attempt.frames.first]
+        if segment.live.get(epoch) is not attempt:
+            yield f"attempt {epoch} is unknown to its segment"
+
+
+def _workers(state: ClusterState) -> Iterator[str]:
+    for worker in state.workers.values():
+        for epoch in worker.attempts:
+            if epoch not in state.attempts:
+                yield f"worker {worker.id} holds attempt {epoch}, which is not live"
+        if worker.load > PREFETCH_LOAD:
+            yield f"worker {worker.id} has a load of {worker.load}"
+        holds = any(attempt.holds_slot for attempt in worker.attempts.values())
+        if holds and worker.state in (WorkerState.IDLE, WorkerState.DISCONNECTED):
+            yield f"worker {worker.id} is {worker.state} and has work"
+
+
+def _job(job: Job) -> Iterator[str]:
+    frontier = frames = committed = 0
+    for first, segment in job.segments.items():
+        if first != segment.frames.first or first != frontier:
+            yield f"segment {segment.frames} does not follow frame {frontier}"
+        frontier = segment.frames.stop
+        if segment.state is SegmentState.COMMITTED:
+            frames += len(segment.frames)
+            committed += 1
+            if segment.live or segment.committed is None:
+                yield f"committed segment {segment.frames} has live attempts or no result"
+        elif not job.ended:
+            if first not in job.unfinished:
+                yield f"segment {segment.frames} is unfinished and not listed"
+            if (segment.state is SegmentState.PENDING) != (first in job.waiting):
+                yield f"segment {segment.frames} is {segment.state} and its queue disagrees"
+            if (segment.state is SegmentState.ASSIGNED) != bool(segment.live):
+                yield f"segment {segment.frames} is {segment.state} with {len(segment.live)} live"
+    if frontier != job.frontier:
+        yield f"frontier {job.frontier}, but segments end at {frontier}"
+    if frames != job.frames_committed or committed != job.segments_committed:
+        yield f"{frames} frames in {committed} segments are committed, counted otherwise"
+    if job.join_next > job.frontier:
+        yield "the join is ahead of the segments"
+    if job.state in (JobState.COMBINING, JobState.COMPLETED) and frames != job.frame_count:
+        yield f"{job.state} with {frames} of {job.frame_count} frames"
+    if (job.state is JobState.COMPLETED) != (job.outcome is not None):
+        yield f"{job.state} and an outcome of {job.outcome}"
+    if (job.state is JobState.FAILED) != (job.error is not None):
+        yield f"{job.state} and an error of {job.error}"

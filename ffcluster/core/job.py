@@ -1,0 +1,139 @@
+"""Jobs: states, legal moves, and the record of one job with its segments."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from ffcluster.core.media import MediaSummary
+from ffcluster.core.model import JobId, JobOutcome, JobSpec, ResultReport, WorkerId
+from ffcluster.core.segment import Segment
+from ffcluster.core.transition import TransitionTable
+from ffcluster.errors import ErrorReport
+
+
+class JobState(enum.StrEnum):
+    """Where a job stands.
+
+    QUEUED: submitted; the source is being indexed. No segments.
+    WAITING_FOR_CLIENTS: indexed; too few workers (to start), or none left (to go on).
+    BENCHMARKING: only probe segments were given so far.
+    PROCESSING: segments are encoded, and joined behind the encoders.
+    COMBINING: every frame is in a committed segment; the rest of the join, then verification.
+    COMPLETED: the output is verified and published. `outcome` is set.
+    FAILED: given up. `error` is set.
+    CANCELLED: ended by a client.
+    """
+
+    QUEUED = "Queued"
+    WAITING_FOR_CLIENTS = "WaitingForClients"
+    BENCHMARKING = "Benchmarking"
+    PROCESSING = "Processing"
+    COMBINING = "Combining"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+_ENDS = frozenset({JobState.FAILED, JobState.CANCELLED})
+
+JOB_MOVES = TransitionTable(
+    {
+        JobState.QUEUED: _ENDS | {JobState.WAITING_FOR_CLIENTS},
+        JobState.WAITING_FOR_CLIENTS: _ENDS
+        | {JobState.BENCHMARKING, JobState.PROCESSING, JobState.COMBINING},
+        JobState.BENCHMARKING: _ENDS
+        | {JobState.WAITING_FOR_CLIENTS, JobState.PROCESSING, JobState.COMBINING},
+        JobState.PROCESSING: _ENDS | {JobState.WAITING_FOR_CLIENTS, JobState.COMBINING},
+        JobState.COMBINING: _ENDS | {JobState.COMPLETED},
+        JobState.COMPLETED: frozenset(),
+        JobState.FAILED: frozenset(),
+        JobState.CANCELLED: frozenset(),
+    }
+)
+
+
+@attrs.define
+class Share:
+    """What one worker did for one job."""
+
+    name: str
+    segments: int = 0
+    frames: int = 0
+    failures: int = 0
+
+
+@attrs.define(eq=False)
+class Job:
+    """One source, one profile, one output.
+
+    Attributes:
+        frontier: First frame that no segment covers yet: the film is carved from front to back.
+        waiting: First frames of PENDING segments, which were given before and must be given again.
+        join_next: First frame that was not handed to the join yet.
+        started: Whether the required number of workers was there once.
+        encoder: The encoder for the whole job, chosen when it starts.
+        sample: Report of the first committed result, which all others must resemble.
+    """
+
+    id: JobId
+    spec: JobSpec
+    submitted_at: float
+    state: JobState = JobState.QUEUED
+    history: list[tuple[JobState, float]] = attrs.field(factory=list)
+    reason: str = ""
+    summary: MediaSummary | None = None
+    encoder: str = ""
+    started: bool = False
+    not_before: float = 0.0
+    start_failures: int = 0
+    frontier: int = 0
+    segments: dict[int, Segment] = attrs.field(factory=dict)
+    waiting: dict[int, Segment] = attrs.field(factory=dict)
+    unfinished: dict[int, Segment] = attrs.field(factory=dict)
+    frames_committed: int = 0
+    segments_committed: int = 0
+    join_next: int = 0
+    sample: ResultReport | None = None
+    retries: int = 0
+    shares: dict[WorkerId, Share] = attrs.field(factory=dict)
+    warnings: tuple[str, ...] = ()
+    error: ErrorReport | None = None
+    outcome: JobOutcome | None = None
+    ended_at: float | None = None
+
+    def move(self, target: JobState, now: float) -> None:
+        """Go to `target`, or raise `InvalidTransition`; staying is no move."""
+        if target is self.state:
+            return
+        past = tuple(state for state, _ in self.history)
+        JOB_MOVES.check(f"job {self.id}", self.state, target, past)
+        self.history.append((self.state, now))
+        self.state = target
+        if self.ended:
+            self.ended_at = now
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return JOB_MOVES.final(self.state)
+
+    @property
+    def encoding(self) -> bool:
+        """Whether workers may be given its segments."""
+        return self.started and self.state in (
+            JobState.WAITING_FOR_CLIENTS,
+            JobState.BENCHMARKING,
+            JobState.PROCESSING,
+        )
+
+    @property
+    def frame_count(self) -> int:
+        """Presented frames of the film; 0 before it was indexed."""
+        return self.summary.frame_count if self.summary else 0
+
+    @property
+    def uncarved(self) -> int:
+        """Frames that no segment covers yet."""
+        return self.frame_count - self.frontier

@@ -1,0 +1,254 @@
+"""What jobs, orders, results and capabilities are: frozen data. Knows no state machine."""
+
+from __future__ import annotations
+
+import enum
+from fractions import Fraction
+from typing import NewType
+
+import attrs
+
+from ffcluster.core.media import MediaSummary, VideoFormat
+from ffcluster.core.profile import Codec, Container, Profile, RateMode
+from ffcluster.core.timeline import FrameRange
+from ffcluster.errors import ErrorReport
+
+JobId = NewType("JobId", str)
+WorkerId = NewType("WorkerId", str)
+# Drawn from one counter for the whole cluster: a later attempt always has the larger epoch.
+Epoch = NewType("Epoch", int)
+
+
+class PreRoll(enum.StrEnum):
+    """How much of the source before a segment its worker decodes: the steps of the retry ladder.
+
+    KEYFRAME: from the keyframe that the segment's first frame depends on (nearly always enough).
+    TWO_KEYFRAMES: one keyframe earlier, for intra-refresh and broken keyframe flags.
+    WHOLE: from the start of the file.
+    """
+
+    KEYFRAME = "keyframe"
+    TWO_KEYFRAMES = "two_keyframes"
+    WHOLE = "whole"
+
+    @property
+    def next(self) -> PreRoll | None:
+        """The next step of the ladder, or None after the last."""
+        steps = list(PreRoll)
+        position = steps.index(self) + 1
+        return steps[position] if position < len(steps) else None
+
+
+@attrs.frozen
+class Capability:
+    """An encoder that a worker has, with how it is best driven on that machine.
+
+    Attributes:
+        encoder: ffmpeg's name (`libx264`).
+        codec: The codec it writes.
+        backend: Name of the plugin's backend that offers it.
+        device: The device it runs on, "" for the CPU.
+        pix_fmts: Pixel formats it takes.
+        slots: Attempts that pay off side by side on this machine.
+        threads: Threads that each attempt should use; 0 leaves it to the encoder.
+        rate_modes: Rate modes it can do.
+        presets: Its presets, fastest first; () when it has none.
+        bit_depths: Bits per sample it can write.
+        min_size: Smallest (width, height) in pixels.
+        max_size: Largest (width, height) in pixels; (0, 0) when no limit is known.
+        rank: How well it suits where nothing was measured: higher is better, hardware from 100.
+        without: Extras that its driver refused when it was proven.
+    """
+
+    encoder: str
+    codec: Codec
+    backend: str = "software"
+    device: str = ""
+    pix_fmts: tuple[str, ...] = ()
+    slots: int = 1
+    threads: int = 0
+    rate_modes: tuple[RateMode, ...] = (RateMode.QUALITY, RateMode.BITRATE)
+    presets: tuple[str, ...] = ()
+    bit_depths: tuple[int, ...] = (8,)
+    min_size: tuple[int, int] = (1, 1)
+    max_size: tuple[int, int] = (0, 0)
+    rank: int = 0
+    without: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> Fraction:
+        """Share of the machine that one attempt claims."""
+        return Fraction(1, max(1, self.slots))
+
+
+@attrs.frozen
+class JobSpec:
+    """What a client asks for.
+
+    Attributes:
+        profile: Settings of the output.
+        container: Container of the output.
+        output_name: File name of the output, without directory.
+        source_name: Name of the source as the user knows it, for reports only.
+        exactly: Prove every frame by decoding; False trusts the container's index.
+        allow_damaged: Encode what is there of a damaged source.
+        cut_frames: Frame indexes at which the film must be cut, or () to let the coordinator
+            choose; for tests and for reproducing a result.
+    """
+
+    profile: Profile
+    container: Container
+    output_name: str
+    source_name: str
+    exactly: bool = True
+    allow_damaged: bool = False
+    cut_frames: tuple[int, ...] = ()
+
+
+@attrs.frozen
+class JobRequest:
+    """What a client sends to have a job made; what it leaves open the coordinator fills in.
+
+    Exactly one of `server_path` and `upload_id` is given.
+
+    Attributes:
+        source_name: Name of the source as the user knows it, for reports only.
+        server_path: Absolute path of a file that the coordinator can read itself.
+        upload_id: Id of a finished upload.
+        profile: Settings of the output, or None for the coordinator's default.
+        output_name: File name of the output, or None for the coordinator's default.
+        exactly: Prove every frame by decoding; None for the coordinator's default.
+        allow_damaged: Encode what is there of a damaged source.
+        cut_frames: See `JobSpec.cut_frames`.
+    """
+
+    source_name: str
+    server_path: str | None = None
+    upload_id: str | None = None
+    profile: Profile | None = None
+    output_name: str | None = None
+    exactly: bool | None = None
+    allow_damaged: bool = False
+    cut_frames: tuple[int, ...] = ()
+
+
+@attrs.frozen
+class EncodeOrder:
+    """Everything a worker needs to know to encode one piece, except where the files are.
+
+    Attributes:
+        frames: The segment, in presented frames of the source.
+        profile: Settings of the output.
+        encoder: The encoder to use; the same for the whole job.
+        video: The source's video stream.
+        trim_start_s: Seconds in the piece before which decoded frames are dropped; None: none.
+        trim_end_s: Seconds in the piece from which decoded frames are dropped; None: none.
+        decoded_check: Decode the result and count its frames before it is sent.
+        picture_check: Also compare every decoded picture with what the encoder was given
+            (lossless profiles only).
+        counts_frames: Whether the result must hold exactly `len(frames)` frames; False for a
+            single-segment job whose filters change the number of frames.
+        stall_timeout_s: End an encoder that makes no frame for this long.
+    """
+
+    frames: FrameRange
+    profile: Profile
+    encoder: str
+    video: VideoFormat
+    trim_start_s: Fraction | None = None
+    trim_end_s: Fraction | None = None
+    decoded_check: bool = True
+    picture_check: bool = False
+    counts_frames: bool = True
+    stall_timeout_s: float = 60.0
+
+
+@attrs.frozen
+class ResultReport:
+    """What the coordinator found in a segment's result, by demuxing it.
+
+    Attributes:
+        frame_count: Video packets that hold a frame.
+        size_bytes: Size of the file.
+        codec: FFmpeg's name of the codec.
+        width: Coded width in pixels.
+        height: Coded height in pixels.
+        pix_fmt: FFmpeg's name of the pixel format.
+        parameter_sets: SHA-256 (hex) over the codec's parameter sets, SEI left out; results with
+            equal values may be joined under one header.
+        reorder_frames: Largest distance between decode and presentation order, in frames.
+    """
+
+    frame_count: int
+    size_bytes: int
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str
+    parameter_sets: str
+    reorder_frames: int
+
+
+@attrs.frozen
+class SegmentProof:
+    """How a committed segment was proven; sent by the worker and kept with the job.
+
+    Attributes:
+        encoded_frames: Frames that ffmpeg says it encoded.
+        decoded_frames: Frames that came out of decoding the result, or None when not decoded.
+        pictures_equal: Whether every picture was bit-identical, or None when not compared.
+        argv: The encoding command, paths and secrets redacted.
+        ffmpeg: Version of the ffmpeg that made it.
+        encode_s: Wall time of the encode in seconds.
+    """
+
+    encoded_frames: int
+    decoded_frames: int | None = None
+    pictures_equal: bool | None = None
+    argv: tuple[str, ...] = ()
+    ffmpeg: str = ""
+    encode_s: float = 0.0
+
+
+@attrs.frozen
+class JobOutcome:
+    """The published file and its proof.
+
+    Attributes:
+        path: Where the coordinator put it.
+        size_bytes: Its size.
+        sha256: SHA-256 of the file, hex.
+        frame_count: Frames found in it.
+        proven: Whether every frame was proven by decoding (`exactly`).
+        pictures_equal: Whether every picture is bit-identical to the source's (lossless only).
+        in_band_parameter_sets: Whether segments carried different parameter sets, each its own.
+        lost: What of the source the container could not hold, in words.
+        notes: What else a person should know.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str
+    frame_count: int
+    proven: bool
+    pictures_equal: bool | None = None
+    in_band_parameter_sets: bool = False
+    lost: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+__all__ = [
+    "Capability",
+    "EncodeOrder",
+    "Epoch",
+    "ErrorReport",
+    "JobId",
+    "JobOutcome",
+    "JobRequest",
+    "JobSpec",
+    "MediaSummary",
+    "PreRoll",
+    "ResultReport",
+    "SegmentProof",
+    "WorkerId",
+]

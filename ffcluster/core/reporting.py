@@ -1,0 +1,113 @@
+"""Views of jobs and workers, derived from the cluster's state. Changes nothing."""
+
+from __future__ import annotations
+
+from ffcluster.core import scheduling
+from ffcluster.core.cluster import ClusterState
+from ffcluster.core.job import Job
+from ffcluster.core.segment import Attempt, AttemptState, Segment, SegmentState
+from ffcluster.core.views import JobView, SegmentView, ShareView, WorkerView
+from ffcluster.core.worker import Worker
+
+
+def job_view(state: ClusterState, job: Job, now: float, *, segments: bool = False) -> JobView:
+    """Describe one job; with every segment if `segments`."""
+    live = [attempt for s in job.unfinished.values() for attempt in s.live.values()]
+    running = [attempt for attempt in live if attempt.state is AttemptState.RUNNING]
+    # Of two attempts at one segment, the one that is further counts.
+    partial = sum(
+        max((a.frames_done for a in s.live.values()), default=0) for s in job.unfinished.values()
+    )
+    done = job.frames_committed + partial
+    fps = sum(attempt.fps for attempt in running)
+    summary = job.summary
+    return JobView(
+        id=job.id,
+        state=job.state.value,
+        reason=job.reason,
+        spec=job.spec,
+        encoder=job.encoder,
+        frame_count=summary.frame_count if summary else None,
+        duration_s=summary.duration_s if summary else None,
+        frames_done=done,
+        frames_committed=job.frames_committed,
+        segments_committed=job.segments_committed,
+        fps=fps,
+        speed=fps / summary.mean_fps if summary else 0.0,
+        eta_s=_eta_s(state, job, done, fps),
+        elapsed_s=(job.ended_at if job.ended_at is not None else now) - job.submitted_at,
+        shares=_shares(state, job, running),
+        retries=job.retries,
+        warnings=job.warnings,
+        error=job.error,
+        outcome=job.outcome,
+        segments=tuple(_segment(state, s) for s in job.segments.values()) if segments else (),
+    )
+
+
+def worker_view(worker: Worker, now: float) -> WorkerView:
+    """Describe one worker."""
+    facts = worker.facts
+    return WorkerView(
+        id=worker.id,
+        name=facts.name,
+        state=worker.state.value,
+        address=facts.address,
+        version=facts.version,
+        platform=facts.platform,
+        ffmpeg=facts.ffmpeg,
+        cpus=facts.cpus,
+        draining=worker.draining,
+        capabilities=facts.capabilities,
+        running=sum(1 for a in worker.attempts.values() if a.state is AttemptState.RUNNING),
+        fps=worker.fps,
+        segments_done=worker.segments_done,
+        frames_done=worker.frames_done,
+        failures=worker.failures,
+        connected_s=now - worker.connected_at,
+    )
+
+
+def _eta_s(state: ClusterState, job: Job, done: int, fps: float) -> float | None:
+    if job.summary is None or job.ended:
+        return None
+    known = 0.0
+    for worker in state.workers.values():
+        rate = scheduling.rate_fps(worker, job)
+        if rate is not None:
+            known += rate * scheduling.slots(worker, job)
+    pace = max(known, fps)
+    return (job.frame_count - done) / pace if pace else None
+
+
+def _shares(state: ClusterState, job: Job, running: list[Attempt]) -> tuple[ShareView, ...]:
+    rows = []
+    for worker_id, share in job.shares.items():
+        own = [attempt for attempt in running if attempt.worker_id == worker_id]
+        rows.append(
+            ShareView(
+                worker=share.name,
+                encoder=job.encoder,
+                segments=share.segments,
+                frames=share.frames,
+                running=len(own),
+                fps=sum(attempt.fps for attempt in own),
+                failures=share.failures,
+            )
+        )
+    return tuple(rows)
+
+
+def _segment(state: ClusterState, segment: Segment) -> SegmentView:
+    attempt = segment.committed or next(iter(segment.live.values()), None)
+    checking = attempt is not None and attempt.state is AttemptState.CHECKING
+    committed = segment.state is SegmentState.COMMITTED
+    return SegmentView(
+        first_frame=segment.frames.first,
+        frame_count=len(segment.frames),
+        state="checking" if checking else segment.state.value,
+        worker=state.workers[attempt.worker_id].facts.name if attempt else "",
+        attempts=segment.tried,
+        encode_s=attempt.proof.encode_s if attempt and attempt.proof else None,
+        size_bytes=segment.report.size_bytes if committed and segment.report else None,
+    )

@@ -1,0 +1,131 @@
+"""Segments and the attempts at them: states, legal moves, and what is remembered of each."""
+
+from __future__ import annotations
+
+import enum
+from fractions import Fraction
+
+import attrs
+
+from ffcluster.core.model import Epoch, JobId, PreRoll, ResultReport, SegmentProof, WorkerId
+from ffcluster.core.timeline import FrameRange
+from ffcluster.core.transition import TransitionTable
+from ffcluster.errors import ErrorReport
+
+
+class SegmentState(enum.StrEnum):
+    """Where a segment stands.
+
+    PENDING: no live attempt; waits in its job's queue of segments to give again.
+    ASSIGNED: at least one live attempt.
+    COMMITTED: exactly one attempt's result was accepted; no live attempts.
+    """
+
+    PENDING = "pending"
+    ASSIGNED = "assigned"
+    COMMITTED = "committed"
+
+
+SEGMENT_MOVES = TransitionTable(
+    {
+        SegmentState.PENDING: frozenset({SegmentState.ASSIGNED}),
+        SegmentState.ASSIGNED: frozenset({SegmentState.PENDING, SegmentState.COMMITTED}),
+        SegmentState.COMMITTED: frozenset(),
+    }
+)
+
+
+class AttemptState(enum.StrEnum):
+    """Where an attempt stands.
+
+    OFFERED: the worker was given it; it may be fetching the piece, or the attempt waits there.
+    RUNNING: the worker said that its encoder started.
+    CHECKING: the result arrived whole; the coordinator looks at it. Holds no slot any more.
+    ENDED: committed, failed, given back or superseded; no longer live.
+    """
+
+    OFFERED = "offered"
+    RUNNING = "running"
+    CHECKING = "checking"
+    ENDED = "ended"
+
+
+ATTEMPT_MOVES = TransitionTable(
+    {
+        AttemptState.OFFERED: frozenset(
+            {AttemptState.RUNNING, AttemptState.CHECKING, AttemptState.ENDED}
+        ),
+        AttemptState.RUNNING: frozenset({AttemptState.CHECKING, AttemptState.ENDED}),
+        AttemptState.CHECKING: frozenset({AttemptState.ENDED}),
+        AttemptState.ENDED: frozenset(),
+    }
+)
+
+
+@attrs.define(eq=False)
+class Attempt:
+    """One try of a segment on one worker. `epoch` is its identity, `unit` the load it puts on."""
+
+    epoch: Epoch
+    job_id: JobId
+    frames: FrameRange
+    worker_id: WorkerId
+    unit: Fraction
+    offered_at: float
+    probe: bool = False
+    speculative: bool = False
+    state: AttemptState = AttemptState.OFFERED
+    started_at: float | None = None
+    frames_done: int = 0
+    fps: float = 0.0
+    proof: SegmentProof | None = None
+
+    def move(self, target: AttemptState) -> None:
+        """Go to `target`, or raise `InvalidTransition`."""
+        self.state = ATTEMPT_MOVES.check(f"attempt {self.epoch}", self.state, target)
+
+    @property
+    def holds_slot(self) -> bool:
+        """Whether the worker still has work to do for it."""
+        return self.state in (AttemptState.OFFERED, AttemptState.RUNNING)
+
+    def remaining_s(self, rate_fps: float | None) -> float | None:
+        """Seconds until its encoder is done at its own pace, or at `rate_fps`; None: unknown."""
+        rate = self.fps or rate_fps
+        if not rate:
+            return None
+        return max(0, len(self.frames) - self.frames_done) / rate
+
+
+@attrs.frozen
+class AttemptFailure:
+    """Why an attempt did not count, and on which worker."""
+
+    epoch: Epoch
+    worker_id: WorkerId
+    worker_name: str
+    error: ErrorReport
+
+
+@attrs.define(eq=False)
+class Segment:
+    """A half-open range of frames that is encoded alone."""
+
+    frames: FrameRange
+    state: SegmentState = SegmentState.PENDING
+    pre_roll: PreRoll = PreRoll.KEYFRAME
+    not_before: float = 0.0
+    live: dict[Epoch, Attempt] = attrs.field(factory=dict)
+    tried: int = 0
+    failures: list[AttemptFailure] = attrs.field(factory=list)
+    committed: Attempt | None = None
+    report: ResultReport | None = None
+
+    def move(self, target: SegmentState) -> None:
+        """Go to `target`, or raise `InvalidTransition`."""
+        self.state = SEGMENT_MOVES.check(f"segment {self.frames}", self.state, target)
+
+    @property
+    def failed_on(self) -> frozenset[WorkerId]:
+        """Workers on which an attempt failed."""
+        return frozenset(failure.worker_id for failure in self.failures)

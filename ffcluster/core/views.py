@@ -1,0 +1,110 @@
+"""What clients are shown of jobs and workers: plain data, derived from the cluster's state."""
+
+from __future__ import annotations
+
+import attrs
+
+from ffcluster.core.model import Capability, JobOutcome, JobSpec
+from ffcluster.errors import ErrorReport
+
+
+@attrs.frozen
+class SegmentView:
+    """One segment: `state` is pending, assigned, checking or committed."""
+
+    first_frame: int
+    frame_count: int
+    state: str
+    worker: str = ""
+    attempts: int = 0
+    encode_s: float | None = None
+    size_bytes: int | None = None
+
+
+@attrs.frozen
+class ShareView:
+    """What one worker did, and does now, for one job."""
+
+    worker: str
+    encoder: str
+    segments: int
+    frames: int
+    running: int
+    fps: float
+    failures: int = 0
+
+
+@attrs.frozen
+class JobView:
+    """One job as a client sees it.
+
+    Attributes:
+        id: The job's id.
+        state: Name of its state, for example `Processing`.
+        reason: Why it waits, in words, or "".
+        spec: What was asked for.
+        encoder: The encoder chosen for it, or "".
+        frame_count: Presented frames of the film, or None before it was indexed.
+        duration_s: Length of the film in seconds, or None before it was indexed.
+        frames_done: Frames encoded, those of running attempts included.
+        frames_committed: Frames in committed segments.
+        segments_committed: Number of committed segments.
+        fps: Frames per second over all workers now.
+        speed: Multiple of real time now.
+        eta_s: Estimated seconds until it is published, or None.
+        elapsed_s: Seconds since it was submitted (until it ended).
+        shares: A row per worker that took part.
+        retries: Attempts that failed or were lost.
+        warnings: What a person should know about the source.
+        error: Why it failed, or None.
+        outcome: The published file, or None.
+        segments: Every segment; only where it was asked for.
+    """
+
+    id: str
+    state: str
+    reason: str
+    spec: JobSpec
+    encoder: str = ""
+    frame_count: int | None = None
+    duration_s: float | None = None
+    frames_done: int = 0
+    frames_committed: int = 0
+    segments_committed: int = 0
+    fps: float = 0.0
+    speed: float = 0.0
+    eta_s: float | None = None
+    elapsed_s: float = 0.0
+    shares: tuple[ShareView, ...] = ()
+    retries: int = 0
+    warnings: tuple[str, ...] = ()
+    error: ErrorReport | None = None
+    outcome: JobOutcome | None = None
+    segments: tuple[SegmentView, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in ("Completed", "Failed", "Cancelled")
+
+
+@attrs.frozen
+class WorkerView:
+    """One worker as a client sees it; `state` is for example `Idle` or `Processing`."""
+
+    id: str
+    name: str
+    state: str
+    address: str
+    version: str
+    platform: str
+    ffmpeg: str
+    cpus: int
+    draining: bool = False
+    capabilities: tuple[Capability, ...] = ()
+    running: int = 0
+    fps: float = 0.0
+    segments_done: int = 0
+    frames_done: int = 0
+    failures: int = 0
+    connected_s: float = 0.0

@@ -1,0 +1,1 @@
+"""Encoder backends: all that a plugin imports. Runs nothing; opens no file."""

@@ -1,0 +1,1 @@
+"""Command lines and service makers: the outermost layer, which everything else ignores."""

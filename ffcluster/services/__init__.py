@@ -1,0 +1,1 @@
+"""The running programs: the coordinator, the worker, and what they are set to."""
