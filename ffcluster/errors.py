@@ -43,6 +43,7 @@ class Code(enum.StrEnum):
     CONFLICT = "conflict"
     CANCELLED = "cancelled"
     PLUGIN = "plugin"
+    HELPER_DIED = "helper_died"
 
 
 @attrs.frozen(kw_only=True)
@@ -237,6 +238,13 @@ class Cancelled(FfclusterError):
     """The job was cancelled."""
 
     code = Code.CANCELLED
+
+
+class HelperDied(FfclusterError):
+    """A helper process that reads or writes media ended while it was at work."""
+
+    code = Code.HELPER_DIED
+    retryable = True
 
 
 @attrs.frozen(kw_only=True)

@@ -46,6 +46,7 @@ from ffcluster.core.events import (
 )
 from ffcluster.core.job import Job, JobState, Share
 from ffcluster.core.model import Capability, Epoch, JobId, JobSpec, ResultReport, WorkerId
+from ffcluster.core.media import VideoFormat
 from ffcluster.core.planning import next_segment
 from ffcluster.core.segment import (
     Attempt,
@@ -59,7 +60,7 @@ from ffcluster.core.worker import PREFETCH_LOAD, RUNNING_LOAD, Worker, WorkerSta
 from ffcluster.errors import Code, ErrorReport
 
 # Picks one encoder for a job from the capabilities of each worker, or says why none will do.
-ChooseEncoder = Callable[[JobSpec, Sequence[Sequence[Capability]]], str | ErrorReport]
+ChooseEncoder = Callable[[JobSpec, VideoFormat, Sequence[Sequence[Capability]]], str | ErrorReport]
 
 
 @attrs.frozen
@@ -106,11 +107,11 @@ class ClusterState:
         effects, self._effects = tuple(dict.fromkeys(self._effects)), []
         return effects
 
-    def next_wake(self) -> float | None:
-        """When a `Ticked` is needed next, in the clock of `now`; None: nothing waits for time."""
-        times = [job.not_before for job in self.active_jobs() if not job.started and job.reason]
+    def next_wake(self, now: float) -> float | None:
+        """When a `Ticked` is needed next; None: nothing waits for a time that is yet to come."""
+        times = [job.not_before for job in self.active_jobs() if not job.started]
         times += [s.not_before for job in self.active_jobs() for s in job.waiting.values()]
-        return min(times, default=None)
+        return min((due for due in times if due > now), default=None)
 
     def active_jobs(self) -> Iterator[Job]:
         """Jobs that have not ended, in the order of their submission."""
@@ -283,7 +284,9 @@ class ClusterState:
             return
         if job.not_before > now:
             return
-        choice = self._choose_encoder(job.spec, [worker.facts.capabilities for worker in ready])
+        assert job.summary is not None  # noqa: S101 - only an indexed job waits for workers
+        offers = [worker.facts.capabilities for worker in ready]
+        choice = self._choose_encoder(job.spec, job.summary.video, offers)
         if isinstance(choice, str):
             job.encoder, job.started, job.reason = choice, True, ""
             self._feed_all = True
@@ -416,7 +419,7 @@ class ClusterState:
         worker.settle()
         self._hungry.add(worker.id)
         del self.jobs[attempt.job_id].segments[attempt.frames.first].live[attempt.epoch]
-        self._effects.append(DiscardAttempt(attempt.epoch, committed))
+        self._effects.append(DiscardAttempt(attempt.epoch, attempt.job_id, committed))
 
     def _lose_worker(self, worker: Worker, reason: str, now: float) -> None:
         if worker.state is WorkerState.DISCONNECTED:
@@ -512,7 +515,7 @@ class ClusterState:
 
     def _take_over(self, worker: Worker, job: Job, now: float) -> bool:
         """Near the end: take an attempt that waits elsewhere, or overtake one that is overdue."""
-        waiting = scheduling.stealable(worker, job)
+        waiting = scheduling.stealable(worker, job, self.workers)
         if waiting is not None:
             segment = job.segments[waiting.frames.first]
             self._revoke(waiting)

@@ -49,6 +49,7 @@ class DiscardAttempt:
     """The attempt ended: drop its piece, and its result unless it was committed."""
 
     epoch: Epoch
+    job_id: JobId
     committed: bool
 
 

@@ -112,6 +112,7 @@ class Profile:
         rate: Rate control.
         preset: The encoder's own preset name, or None for its default.
         pix_fmt: Pixel format of the output (`yuv420p10le`), or None to keep the source's.
+        bit_depth: Bits per sample of the output, or None to keep those of `pix_fmt` or the source.
         gop_frames: Longest distance between keyframes, in frames, or None.
         b_frames: Most consecutive B-frames, or None.
         codec_profile: `high`, `main10` ..., or None.
@@ -129,6 +130,7 @@ class Profile:
     rate: RateControl = RateControl()
     preset: str | None = None
     pix_fmt: str | None = None
+    bit_depth: int | None = None
     gop_frames: int | None = None
     b_frames: int | None = None
     codec_profile: str | None = None

@@ -8,19 +8,19 @@ the choice open as long as possible without ever letting the slot run dry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ffcluster.core.job import Job
-from ffcluster.core.model import Epoch
+from ffcluster.core.model import Epoch, WorkerId
 from ffcluster.core.planning import min_segment_frames
 from ffcluster.core.segment import Attempt, AttemptState, Segment
 from ffcluster.core.throughput import RateKey
-from ffcluster.core.worker import Worker
+from ffcluster.core.worker import RUNNING_LOAD, Worker
 
 # A slot's next segment is this part of its fair share of what is left.
 _SHARE = 0.5
 # Bounds of a segment's encoding time on the worker that gets it, in seconds.
-MIN_ENCODE_S, MAX_ENCODE_S = 2.0, 60.0
+MIN_ENCODE_S, MAX_ENCODE_S = 2.0, 30.0
 # Give the next attempt when the running one has about this long to go: time to cut and to fetch.
 PREFETCH_LEAD_S = 4.0
 # A second attempt pays off when it would end in less than this part of the first one's rest.
@@ -100,7 +100,7 @@ def prefetch_due(worker: Worker, job: Job) -> bool:
     return waiting < falling_free
 
 
-def stealable(worker: Worker, job: Job) -> Attempt | None:
+def stealable(worker: Worker, job: Job, workers: Mapping[WorkerId, Worker]) -> Attempt | None:
     """An attempt that waits behind another on some other worker while `worker` is idle."""
     candidates = [
         attempt
@@ -108,6 +108,7 @@ def stealable(worker: Worker, job: Job) -> Attempt | None:
         for attempt in segment.live.values()
         if attempt.state is AttemptState.OFFERED
         and attempt.worker_id != worker.id
+        and workers[attempt.worker_id].load > RUNNING_LOAD
         and len(segment.live) == 1
         and worker.id not in segment.failed_on
     ]

@@ -17,6 +17,7 @@ from ffcluster.core.media import VideoFormat
 from ffcluster.core.model import Capability
 from ffcluster.core.profile import Codec, Profile, RateMode
 from ffcluster.encoders.build import FfmpegBuild
+from ffcluster.encoders.schema import EncoderSchema
 
 # Raised when a backend written for the old contract would no longer work.
 API_VERSION = 1
@@ -49,6 +50,7 @@ class Probe:
         device: Device that is tried, or "".
         pix_fmt: Pixel format that is tried, or "".
         without: Extras that were left out because an earlier probe was refused for them.
+        context: (name, value) pairs that the backend wants back in `interpret`: it keeps no state.
         env: Variables to set beside the scrubbed environment.
         timeout_s: Seconds after which the command is ended and reported as timed out.
     """
@@ -60,6 +62,7 @@ class Probe:
     device: str = ""
     pix_fmt: str = ""
     without: tuple[str, ...] = ()
+    context: tuple[tuple[str, str], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     timeout_s: float = 10.0
 
@@ -136,6 +139,14 @@ class Backend(Protocol):
     def name(self) -> str:
         """Short name, unique among backends (`software`, `nvenc`)."""
 
+    @property
+    def api_version(self) -> int:
+        """The `API_VERSION` that it was written for."""
+
+    @property
+    def schemas(self) -> Sequence[EncoderSchema]:
+        """The encoders that it may offer, each with the settings that it understands."""
+
     def detect(self, build: FfmpegBuild, machine: Machine) -> Sequence[Finding]:
         """Say what `build` may offer on `machine`: capabilities, diagnoses and probes to run."""
 
@@ -182,6 +193,7 @@ __all__ = [
     "Codec",
     "Diagnosis",
     "EncodeArguments",
+    "EncoderSchema",
     "FfmpegBuild",
     "Finding",
     "Machine",

@@ -29,7 +29,7 @@ class Program(service.MultiService):
     _log = Logger()
 
     def __init__(self, reactor: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
         self.exit_code = EXIT_OK
         self._ending = False
@@ -44,14 +44,12 @@ class Program(service.MultiService):
 
     def startService(self) -> None:
         """Start what is held, and take over the signals as soon as the reactor runs."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self._reactor.callWhenRunning(self._install_signals)
 
     def _install_signals(self) -> None:
         for number, action in self._signals.items():
-            signal.signal(
-                number, lambda *_, action=action: self._reactor.callFromThread(action)
-            )
+            signal.signal(number, lambda *_, action=action: self._reactor.callFromThread(action))
 
     def end(self, code: int) -> None:
         """Stop the reactor, now or as soon as it runs; the first code that is not 0 counts."""
@@ -66,7 +64,8 @@ class Program(service.MultiService):
 
     def fail(self, failure: Failure) -> None:
         """Say in words why the process cannot go on, and end it."""
-        report = ErrorReport.of(failure.value)
+        error = failure.value or RuntimeError("it failed without saying why")
+        report = ErrorReport.of(error)
         if report.code == "internal":
             self._log.failure("Cannot go on", failure)
         else:
@@ -84,7 +83,7 @@ def coordinator_program(reactor: Any, settings: Any) -> Program:
 
     program = Program(reactor)
     coordinator = CoordinatorService(reactor, settings)
-    coordinator.setServiceParent(program)
+    coordinator.setServiceParent(program)  # type: ignore[no-untyped-call]
     coordinator.started.addErrback(program.fail)
     program.on_signal(signal.SIGTERM, lambda: program.end(EXIT_OK))
     return program
@@ -100,7 +99,7 @@ def worker_program(reactor: Any, settings: Any) -> Program:
 
     program = Program(reactor)
     worker = WorkerService(reactor, settings)
-    worker.setServiceParent(program)
+    worker.setServiceParent(program)  # type: ignore[no-untyped-call]
     worker.finished.addCallbacks(program.end, program.fail)
     draining = False
 

@@ -14,23 +14,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.application import service
-from twisted.logger import Logger
 from twisted.python import usage
 
 from ffcluster.errors import FfclusterError
 from ffcluster.interfaces.program import Program, coordinator_program, worker_program
 from ffcluster.services.config import (
-    SERVER_OPTIONS,
-    WORKER_OPTIONS,
-    Option,
     ServerSettings,
     WorkerSettings,
     load_server_settings,
     load_worker_settings,
 )
+from ffcluster.services.options import SERVER_OPTIONS, WORKER_OPTIONS, Option
 from ffcluster.services.values import BOOLEAN_WORDS
-
-_log = Logger()
 
 
 def _help(option: Option) -> str:
@@ -64,7 +59,7 @@ class TableOptions(usage.Options):
     table: ClassVar[tuple[Option, ...]] = ()
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.given: dict[str, object] = {}
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -86,7 +81,7 @@ class TableOptions(usage.Options):
             f"{flag}={value}" if f"{flag.lstrip('-')}=" in self.longOpt else flag
             for flag, value in found
         ]
-        super().parseOptions([*flat, "--", *positional])
+        super().parseOptions([*flat, "--", *positional])  # type: ignore[no-untyped-call]
 
     def _explicit_booleans(self, arguments: Sequence[str]) -> list[str]:
         """Give every boolean its value: `--exactly`, `--exactly false`, `--no-exactly`."""
@@ -121,7 +116,8 @@ class TableOptions(usage.Options):
         try:
             self.load()
         except FfclusterError as error:
-            raise usage.UsageError("\n".join(filter(None, (error.message, error.advice)))) from error
+            text = f"{error.message}\n{error.advice}".rstrip()
+            raise usage.UsageError(text) from error
 
 
 class ServerOptions(TableOptions):
@@ -161,6 +157,11 @@ class WorkerOptions(TableOptions):
     optParameters: ClassVar = _parameters(WORKER_OPTIONS)
     optFlags: ClassVar = _negations(WORKER_OPTIONS)
     settings: WorkerSettings
+
+    def parseArgs(self, *extra: str) -> None:
+        """Refuse anything that is no option."""
+        if extra:
+            raise usage.UsageError(f"A worker takes options only, not {extra[0]!r}.")
 
     def load(self) -> None:
         """Make `settings`."""
@@ -222,7 +223,5 @@ class Worker:
 def _built(program: Program, options: ServerOptions | WorkerOptions) -> service.IService:
     from twisted.internet import reactor
 
-    for warning in options.settings.warnings:
-        _log.warn("{warning}", warning=warning)
     _answer_with_exit_code(program, reactor, options)
     return program

@@ -1,8 +1,7 @@
 """Settings of coordinator and worker: their names, defaults, and how they are read.
 
-One table per program names every option once; the command lines, the TOML file and `--help` are
-made from it. The command line beats the file, the file beats the default. Unknown keys of the file
-are refused with their path (`$.server.prot`). Starts nothing and opens no socket.
+The command line beats the TOML file, the file beats the default. Unknown keys of the file are
+refused with their path (`$.server.prot`). Starts nothing and opens no socket.
 """
 
 from __future__ import annotations
@@ -21,25 +20,8 @@ import platformdirs
 
 from ffcluster.core.profile import Profile
 from ffcluster.errors import InvalidOption
-from ffcluster.services.values import (
-    MIN_TOKEN_CHARACTERS,
-    BadValue,
-    Parser,
-    count_between,
-    duration_between,
-    is_loopback,
-    parse_boolean,
-    parse_host,
-    parse_interface,
-    parse_path,
-    parse_paths,
-    parse_program,
-    parse_text,
-    parse_word,
-    size_between,
-)
-
-KIB, MIB, TIB = 2**10, 2**20, 2**40
+from ffcluster.services.options import SERVER_OPTIONS, WORKER_OPTIONS, Option
+from ffcluster.services.values import MIB, MIN_TOKEN_CHARACTERS, TIB, BadValue, is_loopback
 
 
 @attrs.frozen(kw_only=True)
@@ -99,11 +81,18 @@ class ServerSettings:
         if self.sources_allowed is None:
             return True
         real = path.resolve()
+        if self.source is not None and real == self.source.resolve():
+            return True
         return any(real.is_relative_to(folder.resolve()) for folder in self.sources_allowed)
 
 
 def _default_worker_name() -> str:
-    return f"{platform.node().split('.')[0] or 'worker'}-{os.getpid()}"[:64]
+    return f"{platform.node().split('.')[0] or 'worker'}-{os.getpid()}"[-64:]
+
+
+def _default_work_dir(settings: WorkerSettings) -> Path:
+    # A folder per worker: two on one machine would remove each other's files.
+    return platformdirs.user_cache_path("ffcluster", appauthor=False) / "workers" / settings.name
 
 
 @attrs.frozen(kw_only=True)
@@ -120,7 +109,7 @@ class WorkerSettings:
         encoder: The only encoder to offer, or None for all that work.
         token: Secret to show to the coordinator, or None.
         name: What people see this worker as.
-        work_dir: Where pieces and results lie while they are needed.
+        work_dir: Where pieces and results lie while they are needed; of this worker alone.
         ffmpeg: The ffmpeg to use, or None to look for one.
         drain_timeout_s: How long running segments may go on after a request to stop.
         cpus: CPU cores to use, or None for all.
@@ -136,229 +125,12 @@ class WorkerSettings:
     encoder: str | None = None
     token: str | None = attrs.field(default=None, repr=False)
     name: str = attrs.field(factory=_default_worker_name)
-    work_dir: Path = attrs.field(
-        factory=lambda: platformdirs.user_cache_path("ffcluster", appauthor=False) / "worker"
-    )
+    work_dir: Path = attrs.field(default=attrs.Factory(_default_work_dir, takes_self=True))
     ffmpeg: str | None = None
     drain_timeout_s: float = 120.0
     cpus: int | None = None
     warnings: tuple[str, ...] = ()
 
-
-@attrs.frozen
-class Option:
-    """One option of a program, for every way in which it can be given.
-
-    Attributes:
-        name: Its name without dashes, the same on the command line and in the file.
-        field: The attribute of the settings class that it fills, or "" when it needs more work.
-        parse: Turns what was given into the attribute's value, or raises `BadValue`.
-        help: What it does, with its unit.
-        default: Its default in words, as `--help` shows it; "" when there is none.
-        aliases: Other names for it on the command line and in the file.
-        boolean: Whether it also has a `--no-` form.
-        repeatable: Whether it may be given more than once.
-    """
-
-    name: str
-    field: str
-    parse: Parser
-    help: str
-    default: str = ""
-    aliases: tuple[str, ...] = ()
-    boolean: bool = False
-    repeatable: bool = False
-
-
-def _output_name(value: object) -> str:
-    from ffcluster.encoders.params import container_for
-
-    name = parse_text(value)
-    if name != Path(name).name or "/" in name or "\\" in name or name.startswith("."):
-        raise BadValue("a file name without directories is allowed; --output-dir says where")
-    container_for(name)
-    return name
-
-
-def _ffmpeg_params(value: object) -> Profile:
-    from ffcluster.encoders.params import parse_ffmpeg_params
-
-    return parse_ffmpeg_params(parse_text(value))
-
-
-_COMMON = {
-    "token-file": Option(
-        "token-file", "", parse_path, "File with the secret that coordinator and workers share."
-    ),
-    "ffmpeg": Option(
-        "ffmpeg",
-        "ffmpeg",
-        parse_program,
-        "The ffmpeg to use.",
-        "FFCLUSTER_FFMPEG, then PATH, then the imageio-ffmpeg package",
-    ),
-}
-
-SERVER_OPTIONS: tuple[Option, ...] = (
-    Option(
-        "required-clients",
-        "required_workers",
-        count_between(1, 10_000),
-        "Workers that must be connected before a job starts.",
-        "3",
-        aliases=("required-workers",),
-    ),
-    Option(
-        "benchmark-duration",
-        "benchmark_duration_s",
-        duration_between(0.1, 3600.0),
-        "Seconds of film, at most, that a worker of unknown speed gets first.",
-        "10",
-    ),
-    Option(
-        "ffmpeg-params",
-        "profile",
-        _ffmpeg_params,
-        "Output settings of jobs that bring none, as ffmpeg options.",
-    ),
-    Option("profile", "", parse_word, "Name of the profile of jobs that bring none."),
-    Option(
-        "file-name-output",
-        "output_name",
-        _output_name,
-        "File name of outputs whose job brings none; an existing file is never overwritten.",
-    ),
-    Option(
-        "output-dir",
-        "output_dir",
-        parse_path,
-        "Directory in which finished files appear.",
-        "the current directory",
-    ),
-    Option("port", "port", count_between(0, 65535), "TCP port to listen on; 0: any free.", "5001"),
-    Option(
-        "exactly",
-        "exactly",
-        parse_boolean,
-        "Prove every frame by decoding it; false trusts the container's index.",
-        "true",
-        boolean=True,
-    ),
-    Option(
-        "chunk-size",
-        "block_bytes",
-        size_between(64 * KIB, 64 * MIB),
-        "Size of the blocks in which files are sent: 1MB, 512KiB or bytes.",
-        "1 MiB",
-    ),
-    Option(
-        "max-retries",
-        "max_retries",
-        count_between(0, 100),
-        "Further attempts that a segment gets after its first failed.",
-        "3",
-    ),
-    Option(
-        "retry-delay",
-        "retry_delay_s",
-        duration_between(0.0, 3600.0),
-        "Seconds before a failed segment is tried again.",
-        "5",
-    ),
-    Option("interface", "interface", parse_interface, "Address to listen on.", "127.0.0.1"),
-    _COMMON["token-file"],
-    Option(
-        "state-dir",
-        "state_dir",
-        parse_path,
-        "Directory for uploads, segments and the job list.",
-        "the user's state directory",
-    ),
-    Option(
-        "source-dir",
-        "sources_allowed",
-        parse_paths,
-        "Directory from which clients may name files.",
-        "any on loopback, none otherwise",
-        repeatable=True,
-    ),
-    Option(
-        "stall-timeout",
-        "stall_timeout_s",
-        duration_between(1.0, 86_400.0),
-        "Seconds without a new frame after which an encoder is ended.",
-        "60",
-    ),
-    Option(
-        "upload-limit",
-        "upload_limit_bytes",
-        size_between(MIB, 1024 * TIB),
-        "Largest source that a client may upload.",
-        "1 TiB",
-    ),
-    _COMMON["ffmpeg"],
-    Option(
-        "shutdown-when-done",
-        "shutdown_when_done",
-        parse_boolean,
-        "Stop when the film given as argument has been encoded.",
-        "false",
-        boolean=True,
-    ),
-)
-
-WORKER_OPTIONS: tuple[Option, ...] = (
-    Option("server-ip", "host", parse_host, "Host name or address of the coordinator.", "localhost"),
-    Option("server-port", "port", count_between(1, 65535), "Its TCP port.", "5001"),
-    Option(
-        "benchmark-duration",
-        "benchmark_duration_s",
-        duration_between(0.1, 3600.0),
-        "Seconds of film, at most, to take first; the coordinator's limit counts when smaller.",
-        "10",
-    ),
-    Option(
-        "reconnect-delay",
-        "reconnect_delay_s",
-        duration_between(0.1, 3600.0),
-        "Seconds before connecting again; grows with each failure, with jitter.",
-        "3",
-    ),
-    Option(
-        "persistent",
-        "persistent",
-        parse_boolean,
-        "Keep trying to connect; false exits with a code when the connection fails or is lost.",
-        "true",
-        boolean=True,
-    ),
-    Option(
-        "slots",
-        "slots",
-        count_between(1, 1024),
-        "Segments to encode side by side.",
-        "what pays off on this machine",
-    ),
-    Option("encoder", "encoder", parse_word, "The only encoder to offer.", "all that work here"),
-    _COMMON["token-file"],
-    Option("name", "name", parse_word, "Name shown for this worker.", "host name and process id"),
-    Option(
-        "work-dir",
-        "work_dir",
-        parse_path,
-        "Directory for pieces and results while they are needed.",
-        "the user's cache directory",
-    ),
-    _COMMON["ffmpeg"],
-    Option(
-        "drain-timeout",
-        "drain_timeout_s",
-        duration_between(0.0, 86_400.0),
-        "Seconds that running segments may go on after a request to stop.",
-        "120",
-    ),
-    Option("cpus", "cpus", count_between(1, 4096), "CPU cores to use.", "all"),
-)
 
 _TABLES = {"server": SERVER_OPTIONS, "worker": WORKER_OPTIONS}
 
@@ -397,9 +169,7 @@ def load_server_settings(
     return ServerSettings(**fields)
 
 
-def load_worker_settings(
-    given: Mapping[str, object], config: Path | None = None
-) -> WorkerSettings:
+def load_worker_settings(given: Mapping[str, object], config: Path | None = None) -> WorkerSettings:
     """Make a worker's settings from the command line and a file's `[worker]` table.
 
     Raises:
@@ -461,9 +231,7 @@ def _require_token(interface: str, token: str | None) -> None:
         )
 
 
-def _named_profile(
-    name: str, profiles: Mapping[str, Profile], also_params: bool
-) -> Profile:
+def _named_profile(name: str, profiles: Mapping[str, Profile], also_params: bool) -> Profile:
     if also_params:
         raise InvalidOption(
             message="--profile and --ffmpeg-params were both given; one of them is allowed.",
@@ -473,7 +241,7 @@ def _named_profile(
         known = ", ".join(sorted(profiles)) or "none"
         raise InvalidOption(
             message=f"--profile={name}: there is no such profile; known: {known}.",
-            advice="Write it as a [profiles.NAME] table in the --config file.",
+            advice="Write it as a [profile.NAME] table in the --config file.",
             option="profile",
         )
     return profiles[name]
@@ -493,7 +261,7 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
         raise InvalidOption(
             message=f"--config={path} is not TOML: {error}.", option="config"
         ) from error
-    _refuse_unknown(document, ("server", "worker", "profiles"), "$", path)
+    _refuse_unknown(document, ("server", "worker", "profile"), "$", path)
     for table, options in _TABLES.items():
         keys = [name for option in options for name in (option.name, *option.aliases)]
         _refuse_unknown(document.get(table, {}), keys, f"$.{table}", path)
@@ -561,9 +329,9 @@ def parse_option(option: Option, label: str, value: object) -> object:
 
 
 def _profiles(document: Mapping[str, Any], path: Path | None) -> Mapping[str, Profile]:
-    table = document.get("profiles")
+    table = document.get("profile")
     if not table:
         return {}
     from ffcluster.encoders.params import parse_profiles
 
-    return parse_profiles(table, f"{path}: $.profiles")
+    return parse_profiles(table, f"{path}: $.profile")

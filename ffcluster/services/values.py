@@ -24,6 +24,7 @@ _FALSE = frozenset({"false", "no", "off", "0"})
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 BOOLEAN_WORDS = _TRUE | _FALSE
 MIN_TOKEN_CHARACTERS = 16
+KIB, MIB, TIB = 2**10, 2**20, 2**40
 
 
 class BadValue(ValueError):
@@ -44,7 +45,8 @@ def parse_size_bytes(value: object) -> int:
     number, unit = match[1], match[2].lower()
     power = _PREFIX_POWERS[unit.removesuffix("b").removesuffix("i")]
     decimal = power > 0 and unit.endswith("b") and not unit.endswith("ib")
-    return round(float(number) * (1000 if decimal else 1024) ** power)
+    factor: int = (1000 if decimal else 1024) ** power
+    return round(float(number) * factor)
 
 
 def size_between(low_bytes: int, high_bytes: int) -> Parser:

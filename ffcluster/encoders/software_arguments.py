@@ -1,0 +1,282 @@
+"""Each software encoder's own options. Takes only what its schema has accepted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import attrs
+
+from ffcluster.core.media import VideoFormat
+from ffcluster.core.profile import Profile, RateMode
+from ffcluster.encoders.picture import Picture
+from ffcluster.encoders.pixfmt import PixelFormat
+from ffcluster.encoders.schema import EncoderSchema
+from ffcluster.errors import InvalidOption
+
+_MASTERING = re.compile(
+    r"G\((\d+),(\d+)\)B\((\d+),(\d+)\)R\((\d+),(\d+)\)WP\((\d+),(\d+)\)L\((\d+),(\d+)\)"
+)
+_CONTENT_LIGHT = re.compile(r"\d{1,5},\d{1,5}")
+_LARGEST_RATE = 100_000_000
+
+
+@attrs.frozen
+class Order:
+    """All that an encoder's own arguments depend on."""
+
+    schema: EncoderSchema
+    profile: Profile
+    video: VideoFormat
+    picture: Picture
+    threads: int
+
+    @property
+    def quality(self) -> str:
+        """Constant quality as text, the encoder's default included."""
+        quality = self.profile.rate.quality
+        return f"{self.schema.default_quality if quality is None else quality:g}"
+
+    @property
+    def frame_rate(self) -> str:
+        """The mean frame rate as a fraction, or "" when it is unknown or a filter changes it."""
+        num, den = self.video.frame_rate
+        known = 0 < num < _LARGEST_RATE and 0 < den < _LARGEST_RATE
+        return f"{num}/{den}" if known and self.profile.keeps_timing else ""
+
+    @property
+    def keeps_light(self) -> bool:
+        """Whether the output shows the same light as the source, so its HDR metadata holds."""
+        changing = {"zscale", "tonemap", "eq", "hue", "lut", "lutyuv", "lutrgb", "setparams"}
+        return not any(f.name in changing for f in self.profile.filters)
+
+
+def _x264(order: Order) -> list[str]:
+    profile = order.profile
+    params = {"stitchable": "1"}
+    if order.frame_rate:
+        # The level in the parameter sets depends on it, and a short piece misstates it.
+        params["fps"] = order.frame_rate
+    params |= _hdr(order, "mastering-display", "cll", order.video.mastering_display)
+    params |= dict(profile.encoder_options)
+    lossless = ["-qp", "0"] if profile.rate.mode is RateMode.LOSSLESS else []
+    return [
+        *(lossless or _x26x_rate(order)),
+        *_common(order),
+        *_threads(order),
+        "-x264-params",
+        _params(params),
+    ]
+
+
+def _x265(order: Order) -> list[str]:
+    profile = order.profile
+    params = {"log-level": "error", "open-gop": "0"}
+    if order.frame_rate:
+        params["fps"] = order.frame_rate
+    if order.threads:
+        # Without a pool x265 turns wavefronts off, which would change the parameter sets.
+        params["pools"] = str(order.threads)
+        params["frame-threads"] = "1" if order.threads < 4 else "2"
+    params |= _hdr(order, "master-display", "max-cll", order.video.mastering_display)
+    params |= dict(profile.encoder_options)
+    rate = _x26x_rate(order)
+    if profile.rate.mode is RateMode.LOSSLESS:
+        rate = []
+        params["lossless"] = "1"
+    return [*rate, *_common(order), "-x265-params", _params(params)]
+
+
+def _x26x_rate(order: Order) -> list[str]:
+    rate = order.profile.rate
+    args = ["-crf", order.quality]
+    if rate.mode is RateMode.BITRATE:
+        args = ["-b:v", str(rate.target_bps)]
+    if rate.max_bps is not None:
+        # Both encoders ignore a peak without a buffer.
+        buffer_bits = rate.buffer_bits or 2 * rate.max_bps
+        args += ["-maxrate", str(rate.max_bps), "-bufsize", str(buffer_bits)]
+    elif rate.buffer_bits is not None:
+        raise InvalidOption(message="bufsize needs maxrate", option="bufsize")
+    return args
+
+
+def _svt(order: Order) -> list[str]:
+    profile, rate = order.profile, order.profile.rate
+    args = ["-crf", order.quality]
+    if rate.mode is RateMode.BITRATE:
+        args = ["-b:v", str(rate.target_bps)]
+    if rate.max_bps is not None:
+        args += ["-maxrate", str(rate.max_bps)]
+    if rate.buffer_bits is not None:
+        args += ["-bufsize", str(rate.buffer_bits)]
+    params: dict[str, str] = {}
+    if order.threads:
+        params["lp"] = str(min(order.threads, 6))
+    if profile.tune is not None:
+        params["tune"] = {"vq": "0", "psnr": "1"}[profile.tune]
+    mastering = _svt_mastering(order.video.mastering_display)
+    params |= _hdr(order, "mastering-display", "content-light", mastering)
+    params |= dict(profile.encoder_options)
+    common = _common(attrs.evolve(order, profile=attrs.evolve(profile, tune=None)))
+    return [*args, *common, *(["-svtav1-params", _params(params)] if params else [])]
+
+
+def _vpx(order: Order) -> list[str]:
+    """Both libvpx-vp9 and libaom-av1."""
+    profile, rate = order.profile, order.profile.rate
+    args: list[str] = []
+    if rate.mode is RateMode.LOSSLESS:
+        args = ["-lossless", "1"]
+    elif rate.mode is RateMode.QUALITY:
+        # With a peak this is constrained quality: these libraries take the peak as the bit rate.
+        args = ["-crf", order.quality, "-b:v", str(rate.max_bps or 0)]
+    else:
+        args = ["-b:v", str(rate.target_bps)]
+        if rate.max_bps is not None:
+            args += ["-maxrate", str(rate.max_bps)]
+    if rate.buffer_bits is not None and (rate.max_bps or rate.mode is RateMode.BITRATE):
+        args += ["-bufsize", str(rate.buffer_bits)]
+    options = {"row-mt": "1"} | dict(profile.encoder_options)
+    own = [word for name, value in options.items() for word in (f"-{name}", value)]
+    return [*args, *_common(order), *own, *_threads(order)]
+
+
+def _ffv1(order: Order) -> list[str]:
+    # The header holds the number of slices, which otherwise follows the number of threads.
+    small = min(order.video.width, order.video.height) < 16 and not order.profile.filters
+    options = {"level": "3", "g": "1", "slices": "1" if small else "4", "slicecrc": "1"}
+    options |= dict(order.profile.encoder_options)
+    own = [word for name, value in options.items() for word in (f"-{name}", value)]
+    return [*own, *_threads(order)]
+
+
+ENCODERS: dict[str, Callable[[Order], list[str]]] = {
+    "libx264": _x264,
+    "libx265": _x265,
+    "libsvtav1": _svt,
+    "libaom-av1": _vpx,
+    "libvpx-vp9": _vpx,
+    "ffv1": _ffv1,
+}
+
+
+def _common(order: Order) -> list[str]:
+    profile = order.profile
+    args: list[str] = []
+    if profile.preset is not None:
+        args += [f"-{order.schema.preset_option}", profile.preset]
+    if profile.tune is not None:
+        args += ["-tune", profile.tune]
+    if profile.codec_profile is not None:
+        name = profile.codec_profile
+        args += ["-profile:v", _PROFILE_NUMBERS.get((order.schema.encoder, name), name)]
+    if profile.gop_frames is not None:
+        args += ["-g", str(profile.gop_frames)]
+    if profile.b_frames is not None and order.schema.max_b_frames:
+        args += ["-bf", str(profile.b_frames)]
+    return [*args, "-flags", "+cgop"]
+
+
+_PROFILE_NUMBERS = {
+    ("libsvtav1", "main"): "0",
+    ("libaom-av1", "main"): "0",
+    ("libaom-av1", "high"): "1",
+    ("libaom-av1", "professional"): "2",
+}
+
+
+def _threads(order: Order) -> list[str]:
+    return ["-threads", str(order.threads)] if order.threads else []
+
+
+def _params(params: dict[str, str]) -> str:
+    # Every value was checked against a rule that has neither of the separators.
+    return ":".join(f"{name}={value}" for name, value in params.items())
+
+
+def _hdr(order: Order, mastering_key: str, light_key: str, mastering: str) -> dict[str, str]:
+    params: dict[str, str] = {}
+    if not order.keeps_light:
+        return params
+    if mastering and _MASTERING.fullmatch(order.video.mastering_display):
+        params[mastering_key] = mastering
+    if _CONTENT_LIGHT.fullmatch(order.video.content_light):
+        params[light_key] = order.video.content_light
+    return params
+
+
+def _svt_mastering(text: str) -> str:
+    """x265's units (0.00002 and 0.0001 cd/m2) as the decimal numbers that SVT-AV1 takes."""
+    found = _MASTERING.fullmatch(text)
+    if found is None:
+        return ""
+    numbers = [int(n) for n in found.groups()]
+    points = [
+        f"({x / 50_000:g},{y / 50_000:g})"
+        for x, y in zip(numbers[:8:2], numbers[1:8:2], strict=True)
+    ]
+    light = f"({numbers[8] / 10_000:.10g},{numbers[9] / 10_000:.10g})"
+    return "".join(n + p for n, p in zip(("G", "B", "R", "WP", "L"), (*points, light), strict=True))
+
+
+def hdr_notes(order: Order) -> list[str]:
+    """What the encoder does not carry of the source's HDR10 metadata, in words."""
+    carried = order.schema.encoder in ("libx264", "libx265", "libsvtav1")
+    if not (order.video.mastering_display or order.video.content_light):
+        return []
+    if not order.keeps_light:
+        return ["filters change the light, so the source's HDR10 metadata is left out"]
+    return [] if carried else [f"{order.schema.encoder} writes no HDR10 metadata into the stream"]
+
+
+# (log2 of chroma subsampling, horizontally and vertically, at least; bits per sample at most)
+_PROFILE_LIMITS: dict[tuple[str, str], tuple[tuple[int, int], int]] = {
+    ("libx264", "baseline"): ((1, 1), 8),
+    ("libx264", "main"): ((1, 1), 8),
+    ("libx264", "high"): ((1, 1), 8),
+    ("libx264", "high10"): ((1, 1), 10),
+    ("libx264", "high422"): ((1, 0), 10),
+    ("libx265", "main"): ((1, 1), 8),
+    ("libx265", "main10"): ((1, 1), 10),
+    ("libx265", "main12"): ((1, 1), 12),
+    ("libx265", "main422-10"): ((1, 0), 10),
+    ("libx265", "main422-12"): ((1, 0), 12),
+    ("libx265", "main444-8"): ((0, 0), 8),
+    ("libx265", "main444-10"): ((0, 0), 10),
+}
+
+
+def check_profile_name(profile: Profile, pix_fmt: PixelFormat, encoder: str) -> None:
+    """Refuse a codec profile that cannot hold the pixel format; encoders would fail on it.
+
+    Raises:
+        InvalidOption: It cannot.
+    """
+    name = profile.codec_profile
+    if name is None:
+        return
+    gray = pix_fmt.family == "gray"
+    limits = _PROFILE_LIMITS.get((encoder, name), ((0, 0), 16))
+    shift = (1, 1) if gray else pix_fmt.shift
+    fits = shift[0] >= limits[0][0] and shift[1] >= limits[0][1] and pix_fmt.depth <= limits[1]
+    if encoder == "libvpx-vp9":
+        number = (shift != (1, 1)) + 2 * (pix_fmt.depth > 8)
+        fits = name == str(number)
+    elif encoder == "libaom-av1":
+        fits = name == _aom_profile(shift, pix_fmt.depth)
+    elif encoder == "libx264" and profile.rate.mode is RateMode.LOSSLESS:
+        fits = name == "high444"
+    if not fits:
+        raise InvalidOption(
+            message=f"{encoder}'s profile {name} cannot hold {pix_fmt.name}"
+            + (" without loss" if profile.rate.mode is RateMode.LOSSLESS else ""),
+            option="codec_profile",
+            advice="leave the profile out: the encoder then writes the one that is needed",
+        )
+
+
+def _aom_profile(shift: tuple[int, int], depth: int) -> str:
+    if depth > 10 or shift == (1, 0):
+        return "professional"
+    return "main" if shift == (1, 1) else "high"

@@ -1,0 +1,1 @@
+"""The `ffcluster` command. Modules here stay cheap to import: `--help` must be quick."""

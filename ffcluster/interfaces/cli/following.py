@@ -1,0 +1,58 @@
+"""Hand a film to a coordinator and follow its job: what several commands do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ffcluster.core.model import JobRequest
+from ffcluster.core.views import JobView
+from ffcluster.interfaces.cli.output import Output
+from ffcluster.interfaces.cli.progress import Progress
+from ffcluster.interfaces.cli.runtime import Client
+
+
+async def submit_source(
+    client: Client, request: JobRequest, source: str, progress: Progress, output: Output
+) -> JobView:
+    """Upload the source unless the coordinator reads it itself, and submit the job."""
+    if request.server_path is None:
+        upload_id = await client.upload(
+            Path(source), lambda done, total: progress.transfer("upload", done, total)
+        )
+        request = attrs.evolve(request, upload_id=upload_id)
+    view = await client.submit(request)
+    output.emit("job", job=view)
+    return view
+
+
+async def fetch(client: Client, view: JobView, target: Path, progress: Progress) -> None:
+    """Download a job's published file to `target`, whole or not at all."""
+    await client.download(
+        view.id, target, lambda done, total: progress.transfer("download", done, total)
+    )
+
+
+async def follow(client: Client, view: JobView, progress: Progress) -> JobView:
+    """Show a job's progress until it ends; answers its last view."""
+    return await client.watch(view.id, progress.job)
+
+
+async def unless(broken: Any, work: Coroutine[Any, Any, JobView]) -> JobView:
+    """Do `work`, but give up with the error of `broken`, a Deferred, when that fails first."""
+    from twisted.internet.defer import Deferred, DeferredList, FirstError
+
+    working: Deferred[JobView] = Deferred.fromCoroutine(work)
+    race: Any = DeferredList(
+        [working, broken], fireOnOneCallback=True, fireOnOneErrback=True, consumeErrors=True
+    )
+    try:
+        answer: tuple[JobView, int] = await race
+    except FirstError as first:
+        working.cancel()
+        error = first.subFailure.value
+        raise error or first from None
+    return answer[0]

@@ -1,0 +1,72 @@
+"""The `ffcluster` command: finds the wanted command, and imports no other."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from ffcluster import __version__
+from ffcluster.interfaces.cli.runtime import Runtime
+
+# Name -> (module, short help): `--help` prints these without importing any of the modules.
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "encode": ("encode", "Encode INPUT into OUTPUT."),
+    "plan": ("plan", "Show what encoding INPUT would do, without doing it."),
+    "verify": ("verify", "Compare SOURCE and OUTPUT frame by frame."),
+    "server": ("daemons", "Run a coordinator here."),
+    "worker": ("daemons", "Run a worker here."),
+    "submit": ("jobs", "Hand INPUT to a coordinator and return."),
+    "wait": ("jobs", "Follow a job to its end; fetch its file."),
+    "jobs": ("jobs", "List all jobs."),
+    "job": ("jobs", "Show one job."),
+    "cancel": ("jobs", "Cancel a job."),
+    "workers": ("jobs", "List the connected workers."),
+    "profiles": ("tools", "List the profiles that can be used by name."),
+    "doctor": ("tools", "Show what this machine can encode with."),
+    "token": ("tools", "Make a secret for a coordinator and its workers."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all commands, the most used first."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command called `cmd_name`."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"ffcluster.interfaces.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table above."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="ffcluster", message="ffcluster %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Encode one video with every machine you own, exactly.
+
+    \b
+    ffcluster encode in.mkv out.mp4                        on this machine
+    ffcluster encode in.mkv out.mp4 --coordinator ws://HOST:5001   on many
+    """
+    ctx.ensure_object(Runtime)
+
+
+def main(**options: Any) -> None:
+    """Run the command line."""
+    cli(prog_name="ffcluster", **options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Options that several commands share, and the command class that ends them all alike.
+
+Turns what was typed into checked values; decides nothing about encoding.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import click
+
+from ffcluster.core.model import JobRequest
+from ffcluster.core.profile import AudioMode, Codec, Profile, SubtitleMode
+from ffcluster.errors import Code, ErrorReport, FfclusterError, InvalidOption
+from ffcluster.interfaces.cli.output import Exit, Output
+
+DEFAULT_COORDINATOR = "ws://localhost:5001"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FfclusterCommand(click.Command):
+    """A command with `--json`, `--quiet` and `--debug`, whose errors become words and a code."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += [
+            click.Option(["--json"], is_flag=True, help="One JSON object a line on stdout."),
+            click.Option(["-q", "--quiet"], is_flag=True, help="Only errors on stderr."),
+            click.Option(["--debug"], is_flag=True, help="Log and tracebacks on stderr."),
+        ]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, and tell programs of usage errors in their own way too."""
+        wants_json = "--json" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            report = ErrorReport(Code.INVALID_OPTION, error.format_message())
+            Output(json=wants_json).emit_error(report, Exit.USAGE)
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; it answers its exit code."""
+        names = {"json", "quiet", "debug"}
+        output = Output(**{name: ctx.params.pop(name) for name in names})
+        ctx.params["output"] = output
+        try:
+            code = super().invoke(ctx)
+        except FfclusterError as error:
+            code = output.fail(error)
+        except KeyboardInterrupt:
+            code = Exit.INTERRUPTED
+        ctx.exit(int(code or Exit.DONE))
+
+
+def coordinator_options(*, required: bool = True) -> Callable[[F], F]:
+    """Add `--coordinator` and `--token-file`; without `required` there is no default."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(
+            (
+                click.option(
+                    "--coordinator",
+                    metavar="URL",
+                    envvar="FFCLUSTER_COORDINATOR",
+                    show_envvar=True,
+                    default=DEFAULT_COORDINATOR if required else None,
+                    show_default=required,
+                    help="The coordinator, as ws://HOST:PORT.",
+                ),
+                click.option(
+                    "--token-file",
+                    type=click.Path(path_type=Path, dir_okay=False),
+                    envvar="FFCLUSTER_TOKEN_FILE",
+                    show_envvar=True,
+                    help="File with the coordinator's token.",
+                ),
+            )
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def read_token(path: Path | None, output: Output) -> str | None:
+    """Read the token a command was pointed to, and warn when others can read it too.
+
+    Raises:
+        InvalidOption: When the file holds no usable token.
+    """
+    from ffcluster.services.config import read_token_file
+
+    if path is None:
+        return None
+    token, warnings = read_token_file(path)
+    for warning in warnings:
+        output.warn(warning)
+    return token
+
+
+@attrs.frozen(kw_only=True)
+class JobOptions:
+    """What every command that plans or submits a job is given alike.
+
+    Attributes:
+        profile: Settings of the output; None when the user gave none.
+        exactly: Prove every frame by decoding; None when the user did not say.
+        allow_damaged: Encode what is there of a damaged source.
+        cut_frames: Where the film must be cut, or () to let the coordinator choose.
+    """
+
+    profile: Profile | None = None
+    exactly: bool | None = None
+    allow_damaged: bool = False
+    cut_frames: tuple[int, ...] = ()
+
+    def request(
+        self, source_name: str, output_name: str | None, *, server_path: str | None = None
+    ) -> JobRequest:
+        """Make the request for a job with these options."""
+        return JobRequest(
+            source_name=source_name,
+            server_path=server_path,
+            profile=self.profile,
+            output_name=output_name,
+            exactly=self.exactly,
+            allow_damaged=self.allow_damaged,
+            cut_frames=self.cut_frames,
+        )
+
+
+def _values(kind: type[Codec] | type[AudioMode] | type[SubtitleMode]) -> click.Choice[str]:
+    return click.Choice([member.value for member in kind])
+
+
+profiles_option = click.option(
+    "--profiles",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="FFCLUSTER_PROFILES",
+    show_envvar=True,
+    help="TOML file with profiles.  [default: profiles.toml in the user's settings]",
+)
+
+# Named as the fields of `ProfileOptions`, but for the last two.
+_PROFILE_OPTIONS: tuple[Callable[[F], F], ...] = (
+    click.option("--codec", type=_values(Codec), help="Codec of the video.  [default: h264]"),
+    click.option("--encoder", metavar="NAME", help="Use only this encoder, such as libx265."),
+    click.option("--quality", type=float, help="Constant quality, on the encoder's own scale."),
+    click.option("--bitrate", metavar="RATE", help="Mean bitrate of the video: 4M, 800k."),
+    click.option("--maxrate", metavar="RATE", help="Peak bitrate of the video."),
+    click.option("--bufsize", metavar="SIZE", help="Rate-control buffer, in bits: 8M."),
+    click.option("--lossless", is_flag=True, default=None, help="Keep every picture bit for bit."),
+    click.option("--preset", metavar="NAME", help="The encoder's own preset."),
+    click.option("--tune", metavar="NAME", help="The encoder's own tuning."),
+    click.option("--codec-profile", metavar="NAME", help="The codec's profile: high, main10."),
+    click.option("--pix-fmt", metavar="FORMAT", help="Pixel format, such as yuv420p10le."),
+    click.option("--bit-depth", type=int, help="Bits per sample: 8, 10 or 12."),
+    click.option("--gop", type=click.IntRange(1), help="Most frames between keyframes."),
+    click.option("--b-frames", type=click.IntRange(0), help="Most B-frames in a row."),
+    click.option("--scale", metavar="SIZE", help="Picture size: 1280x720, 1280x-2 or 720p."),
+    click.option("--crop", metavar="RECT", help="Cut WxH out of the middle, or WxH+X+Y."),
+    click.option("--deinterlace", is_flag=True, default=None, help="Make interlaced film whole."),
+    click.option("--audio", type=_values(AudioMode), help="Audio.  [default: copy]"),
+    click.option("--audio-bitrate", metavar="RATE", help="Bitrate of encoded audio: 160k."),
+    click.option("--subtitles", type=_values(SubtitleMode), help="Subtitles.  [default: copy]"),
+    click.option(
+        "--ffmpeg-params",
+        metavar="TEXT",
+        help="Output settings as ffmpeg options; what is not understood is refused.",
+    ),
+    click.option("--profile", metavar="NAME", help="Start from this profile; options change it."),
+    profiles_option,
+)
+_PROFILE_NAMES = (
+    "codec", "encoder", "quality", "bitrate", "maxrate", "bufsize", "lossless", "preset", "tune",
+    "codec_profile", "pix_fmt", "bit_depth", "gop", "b_frames", "scale", "crop", "deinterlace",
+    "audio", "audio_bitrate", "subtitles", "ffmpeg_params",
+)  # fmt: skip
+
+_JOB_OPTIONS: tuple[Callable[[F], F], ...] = (
+    click.option(
+        "--exactly/--no-exactly",
+        default=None,
+        help="Prove every frame by decoding it, or trust the container's index.  [default: prove]",
+    ),
+    click.option("--allow-damaged", is_flag=True, help="Encode what is there of a damaged source."),
+    click.option(
+        "--cut-frames",
+        metavar="N,N,...",
+        callback=lambda _ctx, _param, text: _frames(text),
+        help="Begin segments at exactly these frames.",
+    ),
+)
+
+
+def _frames(text: str | None) -> tuple[int, ...]:
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise click.BadParameter("frame numbers above 0, separated by commas, are allowed")
+    return tuple(sorted({int(word) for word in words}))
+
+
+def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a profile and a job; they arrive as one `options: JobOptions`."""
+
+    @functools.wraps(function)
+    def with_options(*args: Any, **given: Any) -> Any:
+        job = {name: given.pop(name) for name in ("exactly", "allow_damaged", "cut_frames")}
+        named = given.pop("profile"), given.pop("profiles")
+        profile = _profile({name: given.pop(name) for name in _PROFILE_NAMES}, *named)
+        return function(*args, options=JobOptions(profile=profile, **job), **given)
+
+    decorated: Callable[..., Any] = with_options
+    for option in reversed((*_PROFILE_OPTIONS, *_JOB_OPTIONS)):
+        decorated = option(decorated)
+    return decorated
+
+
+def profiles_from(path: Path | None) -> tuple[Path, Mapping[str, Profile]]:
+    """Read the profiles file; answers its path and the profiles by name.
+
+    Args:
+        path: The file; None takes `profiles.toml` in the user's settings, which may be missing.
+
+    Raises:
+        InvalidOption: When it cannot be read, or holds what is not known, with its path.
+    """
+    import platformdirs
+
+    from ffcluster.encoders.params import read_profiles
+
+    found = path or platformdirs.user_config_path("ffcluster", appauthor=False) / "profiles.toml"
+    try:
+        text = found.read_text("utf-8")
+    except FileNotFoundError:
+        if path is None:
+            return found, {}
+        raise InvalidOption(
+            message=f"There is no profiles file {path}.", option="--profiles"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidOption(
+            message=f"The profiles file {found} cannot be read: {error}.", option="--profiles"
+        ) from error
+    return found, read_profiles(text, str(found))
+
+
+def _profile(given: dict[str, Any], name: str | None, path: Path | None) -> Profile | None:
+    """Make a profile of what was given; None when nothing was."""
+    from ffcluster.encoders.params import ProfileOptions, build_profile
+
+    base = None
+    if name is not None:
+        found, known = profiles_from(path)
+        if name not in known:
+            raise InvalidOption(
+                message=f"There is no profile {name} in {found}.",
+                advice=f"Known: {', '.join(sorted(known)) or 'none'}.",
+                option="--profile",
+            )
+        base = known[name]
+    elif all(value is None for value in given.values()):
+        return None
+    return build_profile(ProfileOptions(**given), base)

@@ -1,0 +1,178 @@
+"""Show a job's way to its end: live bars on a terminal, lines in a log, NDJSON for programs.
+
+Draws only what a view says; measures nothing itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ffcluster.core.views import JobView
+from ffcluster.interfaces.cli.output import Output, clock, megabytes
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+# In a log one line for every so many percent is enough.
+_PLAIN_STEP_PERCENT = 10
+
+
+def percent_of(view: JobView) -> float:
+    """Share of the film that is encoded, 0 to 100."""
+    return 100.0 * min(1.0, view.frames_done / view.frame_count) if view.frame_count else 0.0
+
+
+class Progress(Protocol):
+    """Where a command sends what happens."""
+
+    def job(self, view: JobView) -> None:
+        """Show how far a job is."""
+
+    def transfer(self, what: str, done_bytes: int, total_bytes: int) -> None:
+        """Show how far an upload or a download is; `what` is `upload` or `download`."""
+
+    def stop(self) -> None:
+        """Leave the screen as it is."""
+
+
+class JsonProgress:
+    """One `progress`, `upload` or `download` object for every update."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def job(self, view: JobView) -> None:
+        """Write a `progress` object."""
+        self._output.emit(
+            "progress",
+            job=view.id,
+            state=view.state,
+            reason=view.reason,
+            percent=round(percent_of(view), 2),
+            frames_done=view.frames_done,
+            frame_count=view.frame_count,
+            fps=round(view.fps, 2),
+            speed=round(view.speed, 3),
+            eta_s=view.eta_s,
+            elapsed_s=view.elapsed_s,
+            retries=view.retries,
+            workers=view.shares,
+        )
+
+    def transfer(self, what: str, done_bytes: int, total_bytes: int) -> None:
+        """Write an `upload` or `download` object."""
+        self._output.emit(what, done_bytes=done_bytes, total_bytes=total_bytes)
+
+    def stop(self) -> None:
+        """Nothing to leave."""
+
+
+class PlainProgress:
+    """A line on stderr whenever the state changes or a tenth of the film is done."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._shown: tuple[str, int] = ("", -1)
+
+    def job(self, view: JobView) -> None:
+        """Write a line when there is something new to say."""
+        step = int(percent_of(view)) // _PLAIN_STEP_PERCENT
+        if (view.state, step) == self._shown:
+            return
+        self._shown = (view.state, step)
+        self._output.say(headline(view))
+
+    def transfer(self, what: str, done_bytes: int, total_bytes: int) -> None:
+        """Write a line for every tenth."""
+        step = 10 * done_bytes // max(1, total_bytes)
+        if (what, step) == self._shown:
+            return
+        self._shown = (what, step)
+        self._output.say(f"{what}: {megabytes(done_bytes)} of {megabytes(total_bytes)}")
+
+    def stop(self) -> None:
+        """Nothing to leave."""
+
+
+class EveryProgress:
+    """Shows the same in several ways, or in none."""
+
+    def __init__(self, *ways: Progress) -> None:
+        self._ways = ways
+
+    def job(self, view: JobView) -> None:
+        """Show how far a job is."""
+        for way in self._ways:
+            way.job(view)
+
+    def transfer(self, what: str, done_bytes: int, total_bytes: int) -> None:
+        """Show how far a transfer is."""
+        for way in self._ways:
+            way.transfer(what, done_bytes, total_bytes)
+
+    def stop(self) -> None:
+        """Leave the screen as it is."""
+        for way in self._ways:
+            way.stop()
+
+
+class LiveProgress:
+    """A bar for the whole film and a line per worker, redrawn in place on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        # The views arrive a few times a second; a thread that redraws in between gains nothing.
+        self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+        self._live.start()
+
+    def job(self, view: JobView) -> None:
+        """Redraw."""
+        self._draw(percent_of(view), headline(view), [_share_line(s) for s in view.shares])
+
+    def transfer(self, what: str, done_bytes: int, total_bytes: int) -> None:
+        """Redraw."""
+        text = f"{what}: {megabytes(done_bytes)} of {megabytes(total_bytes)}"
+        self._draw(100.0 * done_bytes / max(1, total_bytes), text, [])
+
+    def _draw(self, percent: float, text: str, lines: list[str]) -> None:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        rows: list[RenderableType] = [ProgressBar(total=100.0, completed=percent), Text(text)]
+        rows += [Text(line, style="dim") for line in lines]
+        self._live.update(Group(*rows), refresh=True)
+
+    def stop(self) -> None:
+        """Clear the bars."""
+        self._live.stop()
+
+
+def headline(view: JobView) -> str:
+    """Say on one line how a job is doing."""
+    if view.state in ("Processing", "Benchmarking", "Combining"):
+        return (
+            f"{view.state} {percent_of(view):5.1f} %  {view.fps:.1f} frames/s  "
+            f"{view.speed:.2f}x  ETA {clock(view.eta_s)}"
+        )
+    return f"{view.state}: {view.reason}" if view.reason else view.state
+
+
+def _share_line(share: Any) -> str:
+    doing = f"{share.running} running" if share.running else "idle"
+    failures = f", {share.failures} failed" if share.failures else ""
+    return (
+        f"  {share.worker:<20} {share.encoder:<12} {share.segments} segments, "
+        f"{share.frames} frames, {share.fps:.1f} frames/s, {doing}{failures}"
+    )
+
+
+def progress_for(output: Output) -> Progress:
+    """Choose how: NDJSON for `--json`, and bars or lines on stderr unless `--quiet`."""
+    ways: list[Progress] = [JsonProgress(output)] if output.json else []
+    if not output.quiet:
+        ways.append(LiveProgress() if sys.stderr.isatty() else PlainProgress(output))
+    return EveryProgress(*ways)

@@ -1,0 +1,198 @@
+"""How commands reach the world: the reactor, the coordinator, a cluster of their own.
+
+Tests put fakes in place of all three, so no command imports them by itself.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from ffcluster.core.model import JobRequest
+from ffcluster.core.views import JobView, WorkerView
+from ffcluster.interfaces.cli.output import Exit, Output
+
+if TYPE_CHECKING:
+    from ffcluster.media.verify import ComparisonReport
+    from ffcluster.services.doctor import Findings
+    from ffcluster.services.dryrun import FilmPlan
+
+Main = Callable[[Any], Coroutine[Any, Any, Exit]]
+TransferProgress = Callable[[int, int], None]
+
+
+class Client(Protocol):
+    """What commands ask of a coordinator."""
+
+    async def submit(self, request: JobRequest) -> JobView:
+        """Have a job made."""
+
+    async def upload(self, path: Path, on_progress: TransferProgress | None = None) -> str:
+        """Send a source; answers the upload's id."""
+
+    async def jobs(self) -> Sequence[JobView]:
+        """List all jobs."""
+
+    async def job(self, job_id: str, *, segments: bool = False) -> JobView:
+        """Look at one job."""
+
+    async def cancel(self, job_id: str) -> JobView:
+        """End a job."""
+
+    async def workers(self) -> Sequence[WorkerView]:
+        """List all workers."""
+
+    async def watch(self, job_id: str, on_update: Callable[[JobView], None]) -> JobView:
+        """Follow a job to its end; answers its last view."""
+
+    async def download(
+        self, job_id: str, target: Path, on_progress: TransferProgress | None = None
+    ) -> None:
+        """Fetch a published file whole, or leave nothing."""
+
+    async def close(self) -> None:
+        """End the session."""
+
+
+@attrs.frozen(kw_only=True)
+class LocalCluster:
+    """A coordinator and workers that live inside this process.
+
+    Attributes:
+        client: Connected to the coordinator.
+        broken: A Deferred that fails when a worker cannot work at all.
+        close: Stops everything and removes every file of it.
+    """
+
+    client: Client
+    broken: Any
+    close: Callable[[], Coroutine[Any, Any, None]]
+
+
+async def _connect(reactor: Any, url: str, token: str | None) -> Client:
+    from ffcluster.net.client import CoordinatorClient
+
+    return await CoordinatorClient.connect(reactor, url, token=token)
+
+
+async def _start_local(
+    reactor: Any, folder: Path, workers: int, ffmpeg: str | None, exactly: bool
+) -> LocalCluster:
+    from ffcluster.services.embedded import EmbeddedCluster
+
+    cluster = EmbeddedCluster(reactor, folder, workers=workers, ffmpeg=ffmpeg, exactly=exactly)
+    client = await cluster.start()
+    return LocalCluster(client=client, broken=cluster.broken, close=cluster.close)
+
+
+async def _plan(
+    reactor: Any, source: Path, request: JobRequest, ffmpeg: str | None, trial_s: float
+) -> FilmPlan:
+    from ffcluster.services.dryrun import DryRun
+
+    return await DryRun(reactor, ffmpeg=ffmpeg, trial_s=trial_s).plan(source, request)
+
+
+async def _compare(
+    reactor: Any, source: Path, output: Path, *, ffmpeg: str | None, pictures: bool
+) -> ComparisonReport:
+    from ffcluster.services.comparison import compare
+
+    return await compare(reactor, source, output, ffmpeg=ffmpeg, pictures=pictures)
+
+
+async def _examine(reactor: Any, ffmpeg: str | None) -> Findings:
+    from ffcluster.services.doctor import examine
+
+    return await examine(reactor, ffmpeg)
+
+
+def run_reactor(main: Main, output: Output) -> Exit:
+    """Run one coroutine in the reactor and answer the process's exit code.
+
+    The first Ctrl-C or SIGTERM cancels it, and it cleans up; a second one stops without waiting.
+    """
+    from twisted.internet import reactor as installed
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
+
+    reactor: Any = installed
+    _start_logging(output)
+    codes: list[Exit] = []
+    tasks: list[Deferred[Any]] = []
+
+    def failed(failure: Failure) -> None:
+        # What fails after an interrupt fails because of it: sessions close, waits are cancelled.
+        if interrupts and not output.debug:
+            codes.append(Exit.INTERRUPTED)
+        else:
+            codes.append(output.fail(failure.value or RuntimeError("it failed")))
+
+    interrupts: list[int] = []
+
+    def interrupt(number: int) -> None:
+        interrupts.append(number)
+        if len(interrupts) > 1:
+            reactor.stop()
+        else:
+            output.say("Stopping. Once more stops at once.")
+            tasks[0].cancel()
+
+    def start() -> None:
+        for number in _stop_signals():
+            signal.signal(number, lambda got, _: reactor.callFromThread(interrupt, got))
+        task = Deferred.fromCoroutine(main(reactor))
+        tasks.append(task)
+        task.addCallbacks(codes.append, failed)
+        task.addBoth(lambda _: reactor.running and len(interrupts) < 2 and reactor.stop())
+
+    reactor.callWhenRunning(start)
+    reactor.run()
+    return codes[0] if codes else Exit.INTERRUPTED
+
+
+def _stop_signals() -> list[int]:
+    names = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+def _start_logging(output: Output) -> None:
+    """Log to stderr for `--debug`; else drop what the services say, as errors come back typed."""
+    from twisted.logger import globalLogBeginner, textFileLogObserver
+
+    observers: list[Any] = [textFileLogObserver(sys.stderr)] if output.debug else [_drop]
+    globalLogBeginner.beginLoggingTo(
+        observers, discardBuffer=not output.debug, redirectStandardIO=False
+    )
+
+
+def _drop(_event: object) -> None:
+    """Take a log event and forget it."""
+
+
+@attrs.frozen
+class Runtime:
+    """The ways out of a command, replaceable by tests.
+
+    Attributes:
+        run: Runs a coroutine to its exit code.
+        connect: Opens a session with the coordinator at a URL.
+        start_local: Starts a cluster inside this process.
+        plan: Finds out what encoding a film here would do.
+        examine: Finds out what this machine can encode with.
+        compare: Compares two files frame by frame.
+    """
+
+    run: Callable[[Main, Output], Exit] = run_reactor
+    connect: Callable[[Any, str, str | None], Coroutine[Any, Any, Client]] = _connect
+    start_local: Callable[[Any, Path, int, str | None, bool], Coroutine[Any, Any, LocalCluster]] = (
+        _start_local
+    )
+    plan: Callable[..., Coroutine[Any, Any, FilmPlan]] = _plan
+    examine: Callable[[Any, str | None], Coroutine[Any, Any, Findings]] = _examine
+    compare: Callable[..., Coroutine[Any, Any, ComparisonReport]] = _compare

@@ -1,0 +1,1 @@
+"""ffmpeg and files: find, run, index, split, encode, join, verify. Decides nothing about jobs."""

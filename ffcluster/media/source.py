@@ -1,0 +1,186 @@
+"""One source, read through a helper process of its own. Decides nothing about segments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from ffcluster.core.media import MediaSummary, VideoFormat
+from ffcluster.core.model import EncodeOrder, PreRoll, ResultReport
+from ffcluster.core.timeline import FrameRange, TimeBase
+from ffcluster.errors import FfclusterError
+from ffcluster.media.carry import SourceFacts, StreamFact
+from ffcluster.media.lines import LineProcess
+from ffcluster.media.runner import Runner, python_command
+
+_KEYFRAMES = {PreRoll.KEYFRAME: 1, PreRoll.TWO_KEYFRAMES: 2, PreRoll.WHOLE: None}
+
+
+@attrs.frozen
+class Piece:
+    """The packets cut from the source for one segment.
+
+    Attributes:
+        size_bytes: Size of the file.
+        sha256: SHA-256 of the file, hex.
+        trim_start_s: Seconds in the piece before which decoded frames are dropped; None: none.
+        trim_end_s: Seconds in the piece from which decoded frames are dropped; None: none.
+        packets: Number of packets.
+    """
+
+    size_bytes: int
+    sha256: str
+    trim_start_s: Fraction | None
+    trim_end_s: Fraction | None
+    packets: int
+
+
+class SourceHelper:
+    """The helper process of one source. It starts at the first call, and again after it died.
+
+    All methods fail with `HelperDied`, which a retry may cure, when the process ends in between.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._lines = LineProcess(
+            runner, python_command("ffcluster.media.helper"), "The process that reads the source"
+        )
+        self._source: Path | None = None
+        self._index_path: Path | None = None
+
+    def use(self, source: Path, index_path: Path) -> None:
+        """Work with a source that was indexed before."""
+        self._source, self._index_path = source, index_path
+
+    def index(
+        self,
+        source: Path,
+        index_path: Path,
+        *,
+        allow_damaged: bool,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Deferred[MediaSummary]:
+        """Index `source` into `index_path`.
+
+        Args:
+            source: The file; only ever read.
+            index_path: The index to write, see `ffcluster.media.index`.
+            allow_damaged: Accept a source that is cut off or broken.
+            on_progress: Called with the part that is done, 0 to 1.
+
+        Raises:
+            SourceMissing: There is no such file, or it cannot be opened.
+            SourceUnreadable: It is no video that can be decoded.
+            SourceDamaged: It is not whole, and `allow_damaged` is False or it has no index.
+        """
+        self.use(source, index_path)
+        answer = self._lines.call(
+            "index",
+            source=str(source.absolute()),
+            index=str(index_path.absolute()),
+            allow_damaged=allow_damaged,
+            on_progress=on_progress,
+        )
+        return answer.addCallback(_summary)
+
+    def facts(self) -> Deferred[SourceFacts]:
+        """What the source holds beside its pictures."""
+        answer = self._lines.call("facts", **self._files())
+        return answer.addCallback(_facts)
+
+    def cut(
+        self, frames: FrameRange, pre_roll: PreRoll, context_frames: int, target: Path
+    ) -> Deferred[Piece]:
+        """Cut the packets for `frames` out of the source.
+
+        Args:
+            frames: The segment.
+            pre_roll: How far to go back before its first frame.
+            context_frames: Further frames on either side for filters that look at neighbours;
+                the trim still lets through `frames` only.
+            target: File to write.
+
+        Raises:
+            SourceDamaged: The source is not what it was when it was indexed.
+            DiskFull: There is no room for the piece.
+        """
+        answer = self._lines.call(
+            "cut",
+            first=frames.first,
+            stop=frames.stop,
+            keyframes=_KEYFRAMES[pre_roll],
+            context=context_frames,
+            target=str(target.absolute()),
+            **self._files(),
+        )
+        return answer.addCallback(_piece)
+
+    def check(self, result: Path, order: EncodeOrder) -> Deferred[ResultReport]:
+        """Demux a worker's result.
+
+        Raises:
+            WrongFrameCount: It does not hold exactly the segment's frames.
+            ResultInvalid: It is not one whole Matroska video stream of the profile's codec.
+        """
+        answer = self._lines.call(
+            "check",
+            result=str(result.absolute()),
+            codec=order.profile.codec.value,
+            frames=len(order.frames) if order.counts_frames else None,
+        )
+        return answer.addCallback(lambda data: ResultReport(**data))
+
+    def close(self) -> Deferred[None]:
+        """End the process."""
+        return self._lines.close()
+
+    def _files(self) -> dict[str, Any]:
+        if self._source is None or self._index_path is None:
+            raise FfclusterError(message="no source was indexed yet")
+        return {"source": str(self._source.absolute()), "index": str(self._index_path.absolute())}
+
+
+def video_format(data: dict[str, Any]) -> VideoFormat:
+    """Make the helper's plain data a `VideoFormat`."""
+    num, den = data["time_base"]
+    shaped: dict[str, Any] = {
+        "time_base": TimeBase(num, den),
+        "color": tuple((option, value) for option, value in data["color"]),
+        "frame_rate": tuple(data["frame_rate"]),
+        "sample_aspect_ratio": tuple(data["sample_aspect_ratio"]),
+    }
+    return VideoFormat(**(data | shaped))
+
+
+def _summary(data: dict[str, Any]) -> MediaSummary:
+    return MediaSummary(
+        **(data | {"video": video_format(data["video"]), "warnings": tuple(data["warnings"])})
+    )
+
+
+def _facts(data: dict[str, Any]) -> SourceFacts:
+    streams = tuple(
+        StreamFact(**(stream | {"dispositions": tuple(stream["dispositions"])}))
+        for stream in data["streams"]
+    )
+    metadata = tuple((key, value) for key, value in data["metadata"])
+    return SourceFacts(**(data | {"streams": streams, "metadata": metadata}))
+
+
+def _seconds(text: str | None) -> Fraction | None:
+    return None if text is None else Fraction(text)
+
+
+def _piece(data: dict[str, Any]) -> Piece:
+    return Piece(
+        size_bytes=data["size_bytes"],
+        sha256=data["sha256"],
+        trim_start_s=_seconds(data["trim_start_s"]),
+        trim_end_s=_seconds(data["trim_end_s"]),
+        packets=data["packets"],
+    )

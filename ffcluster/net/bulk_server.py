@@ -1,0 +1,379 @@
+"""Bulk data on the coordinator: GET with Range, PUT in blocks that may be interrupted and go on.
+
+Files are read and written in threads. A request that is not allowed, too long or malformed is
+answered before its body is read.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.web import http
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import implementer
+
+from ffcluster.errors import DiskFull, ErrorReport, FfclusterError, ProtocolError
+from ffcluster.net.address import is_loopback_host
+from ffcluster.net.ranges import Block, digest_header, parse_digest, parse_range
+from ffcluster.net.tokens import authorized
+
+log = Logger()
+
+_UNPROCESSABLE = 422
+SEND_BYTES = 256 * 1024
+_LARGEST_OTHER_BODY = 64 * 1024
+_HEADER_DEADLINE_S = 20.0
+
+
+@attrs.frozen
+class Readable:
+    """A file that may be fetched."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+class Writable(Protocol):
+    """A blob that arrives in blocks (see `ffcluster.store.files.IncomingFile`)."""
+
+    offset: int
+    size_bytes: int | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it arrived and its SHA-256 was right."""
+
+    def expect(self, total: int) -> None:
+        """Take in the announced size, or raise `Refused`."""
+
+    def write(self, start: int, data: bytes) -> int:
+        """Append a block (blocks the thread)."""
+
+    def finish(self, sha256: str) -> None:
+        """Make it durable and compare its SHA-256 (blocks the thread)."""
+
+
+class Shelf(Protocol):
+    """Where the services keep what is fetched and put, by kind and unguessable id."""
+
+    def readable(self, kind: str, name: str) -> Readable | None:
+        """The file to fetch at `/v1/KIND/NAME`, or None."""
+
+    def writable(self, kind: str, name: str) -> Writable | None:
+        """The blob to put at `/v1/KIND/NAME`, or None."""
+
+
+@implementer(IPushProducer)
+class _FileSender:
+    """Sends a stretch of a file, read in threads, as fast as the peer takes it."""
+
+    def __init__(self, request: Request, file: BinaryIO, length: int) -> None:
+        self._request = request
+        self._file = file
+        self._left = length
+        self._going = True
+        self._reading = False
+        self.done: Deferred[None] = Deferred()
+
+    def start(self) -> Deferred[None]:
+        self._request.registerProducer(self, True)
+        self._read()
+        return self.done
+
+    def pauseProducing(self) -> None:
+        self._going = False
+
+    def resumeProducing(self) -> None:
+        self._going = True
+        self._read()
+
+    def stopProducing(self) -> None:
+        self._going = False
+        self._left = 0
+        if not self._reading:
+            self._finish()
+
+    def _read(self) -> None:
+        if self._reading or not self._going:
+            return
+        self._reading = True
+        reading = deferToThread(self._file.read, min(SEND_BYTES, self._left))
+        reading.addCallbacks(self._send, self._fail)
+
+    def _send(self, data: bytes) -> None:
+        self._reading = False
+        if not data or not self._left:
+            self._finish()
+            return
+        self._left -= len(data)
+        self._request.write(data)
+        if not self._left:
+            self._request.unregisterProducer()
+            self._finish()
+        else:
+            self._read()
+
+    def _fail(self, failure: Any) -> None:
+        self._reading = False
+        log.warn("reading a file to send failed: {error}", error=failure.value)
+        # Cutting the connection short tells the peer that the file is not whole.
+        self._request.channel.loseConnection()
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self.done.called:
+            self._file.close()
+            self.done.callback(None)
+
+
+class _Blob(Resource):
+    """`/v1/KIND/NAME`."""
+
+    isLeaf = True
+
+    def __init__(self, shelf: Shelf, kind: str, name: str) -> None:
+        super().__init__()
+        self._shelf, self._kind, self._name = shelf, kind, name
+
+    def render_GET(self, request: Request) -> int | bytes:
+        found = self._shelf.readable(self._kind, self._name)
+        if found is None:
+            return _refuse(request, http.NOT_FOUND, "there is no such file")
+        try:
+            wanted = parse_range(request.getHeader("range"), found.size_bytes)
+        except ProtocolError as error:
+            request.setHeader("content-range", f"bytes */{found.size_bytes}")
+            return _refuse(request, http.REQUESTED_RANGE_NOT_SATISFIABLE, error.message)
+        start, stop = wanted or (0, found.size_bytes)
+        request.setResponseCode(http.PARTIAL_CONTENT if wanted else http.OK)
+        if wanted:
+            request.setHeader("content-range", f"bytes {start}-{stop - 1}/{found.size_bytes}")
+        request.setHeader("content-type", "application/octet-stream")
+        request.setHeader("content-length", str(stop - start))
+        request.setHeader("accept-ranges", "bytes")
+        request.setHeader("repr-digest", digest_header(found.sha256))
+        if request.method == b"HEAD" or stop == start:
+            return b""
+        _run(request, self._send(request, found.path, start, stop))
+        return NOT_DONE_YET
+
+    async def _send(self, request: Request, path: Path, start: int, stop: int) -> None:
+        file = await deferToThread(_open_at, path, start)
+        await _FileSender(request, file, stop - start).start()
+
+    def render_HEAD(self, request: Request) -> int | bytes:
+        incoming = self._shelf.writable(self._kind, self._name)
+        if incoming is None:
+            return self.render_GET(request)
+        request.setHeader("upload-offset", str(incoming.offset))
+        request.setHeader("upload-complete", "?1" if incoming.whole else "?0")
+        return b""
+
+    def render_PUT(self, request: Request) -> int | bytes:
+        incoming = self._shelf.writable(self._kind, self._name)
+        if incoming is None:
+            return _refuse(request, http.NOT_FOUND, "nothing is expected there")
+        _run(request, self._put(request, incoming))
+        return NOT_DONE_YET
+
+    async def _put(self, request: Request, incoming: Writable) -> None:
+        block = Block.parse(request.getHeader("content-range") or "")
+        data = request.content.read() if request.content else b""
+        if len(data) != block.stop - block.start:
+            raise ProtocolError(message=f"{block.header} announces another size than came.")
+        incoming.expect(block.total)
+        digest = request.getHeader("repr-digest")
+        if not incoming.whole:
+            await deferToThread(incoming.write, block.start, data)
+            if incoming.offset == incoming.size_bytes and digest is not None:
+                await deferToThread(incoming.finish, parse_digest(digest))
+        request.setHeader("upload-offset", str(incoming.offset))
+        request.setHeader("upload-complete", "?1" if incoming.whole else "?0")
+        request.setResponseCode(http.CREATED if incoming.whole else http.NO_CONTENT)
+
+
+def _open_at(path: Path, offset: int) -> BinaryIO:
+    file = path.open("rb")
+    file.seek(offset)
+    return file
+
+
+def _refuse(request: Request, code: int, reason: str) -> bytes:
+    request.setResponseCode(code)
+    request.setHeader("content-type", "text/plain; charset=utf-8")
+    return f"{reason}\n".encode()
+
+
+def _run(request: Request, work: Any) -> None:
+    """Drive a coroutine that answers `request`; the peer may go away at any moment."""
+    gone: list[object] = []
+    request.notifyFinish().addErrback(gone.append)
+
+    def failed(failure: Any) -> None:
+        if gone:
+            return
+        error = failure.value
+        report = ErrorReport.of(error)
+        if isinstance(error, DiskFull):
+            code = http.INSUFFICIENT_STORAGE_SPACE
+        elif isinstance(error, FfclusterError):
+            code = _UNPROCESSABLE if error.retryable else http.BAD_REQUEST
+        elif isinstance(error, OSError):
+            code = http.NOT_FOUND
+        else:
+            code = http.INTERNAL_SERVER_ERROR
+            log.failure("a bulk request failed", failure)
+        if request.startedWriting:
+            request.channel.loseConnection()
+            return
+        request.responseHeaders.removeHeader("content-length")
+        request.write(_refuse(request, code, report.message))
+        request.finish()
+
+    def finished(_: object) -> None:
+        if not gone:
+            request.finish()
+
+    ensureDeferred(work).addCallbacks(finished, failed)
+
+
+class _Kind(Resource):
+    """`/v1/KIND/`."""
+
+    def __init__(self, shelf: Shelf, kind: str) -> None:
+        super().__init__()
+        self._shelf, self._kind = shelf, kind
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        return _Blob(self._shelf, self._kind, path.decode("ascii", "replace"))
+
+
+def bulk_tree(shelf: Shelf, kinds: tuple[str, ...]) -> Resource:
+    """The resource `/v1`, with one branch for each kind of blob."""
+    root = Resource()
+    for kind in kinds:
+        root.putChild(kind.encode(), _Kind(shelf, kind))
+    return root
+
+
+class BoundedRequest(Request):
+    """A request whose body is refused unread when it is not allowed or too long."""
+
+    channel: Any
+
+    def gotLength(self, length: int | None) -> None:
+        """Decide by the headers alone whether the body may come."""
+        self.channel.transport.headers_arrived()
+        refusal = self._refusal(length)
+        if refusal is None:
+            self.content = io.BytesIO()  # bounded, so it need not go through a temporary file
+            return
+        # No resource is asked: answer on the bare channel, and read nothing of the body.
+        self.channel.transport.write(
+            b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % refusal
+        )
+        self.channel.loseConnection()
+        super().gotLength(0)
+
+    def _refusal(self, length: int | None) -> bytes | None:
+        site: CoordinatorSite = self.channel.site
+        if not site.allows_host(self.getHeader("host") or ""):
+            return b"421 Misdirected Request"
+        if not authorized(site.token, self.getHeader("authorization")):
+            return b"401 Unauthorized\r\nwww-authenticate: Bearer"
+        if self.getHeader("transfer-encoding"):
+            return b"411 Length Required"
+        is_block = self.getHeader("content-range") is not None
+        if (length or 0) > (site.block_limit if is_block else _LARGEST_OTHER_BODY):
+            return b"413 Content Too Large"
+        return None
+
+
+class CoordinatorSite(Site):
+    """The coordinator's one port.
+
+    Args:
+        root: The resource tree.
+        token: Secret that every request must show, or None.
+        block_limit: Longest body of a PUT in bytes.
+        loopback_only: Refuse requests whose Host header is not a loopback name.
+    """
+
+    requestFactory = BoundedRequest
+
+    def __init__(
+        self,
+        reactor: Any,
+        root: Resource,
+        *,
+        token: str | None,
+        block_limit: int,
+        loopback_only: bool,
+    ) -> None:
+        super().__init__(root, timeout=120, reactor=reactor)
+        # HTTP/2 would break streamed uploads.
+        self.acceptableProtocols = lambda: [b"http/1.1"]
+        self.token = token
+        self.block_limit = block_limit
+        self._loopback_only = loopback_only
+
+    def allows_host(self, host: str) -> bool:
+        """Whether a Host header may be answered."""
+        return not self._loopback_only or is_loopback_host(host)
+
+    def getResourceFor(self, request: Any) -> IResource:
+        """Find the resource, with the headers that every answer has."""
+        request.setHeader("server", "ffcluster")
+        request.setHeader("x-content-type-options", "nosniff")
+        return super().getResourceFor(request)  # type: ignore[no-any-return]
+
+
+class _GuardedConnection(ProtocolWrapper):
+    """A connection that must show whole headers within a fixed time.
+
+    Every byte resets the idle time-out of the web server, so a slow sender would never meet it.
+    """
+
+    factory: GuardedFactory
+
+    def makeConnection(self, transport: Any) -> None:
+        self._deadline = self.factory.reactor.callLater(_HEADER_DEADLINE_S, self.abortConnection)
+        super().makeConnection(transport)
+
+    def headers_arrived(self) -> None:
+        """The first request's headers are whole."""
+        if self._deadline.active():
+            self._deadline.cancel()
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:
+        self.headers_arrived()
+        super().connectionLost(reason)
+
+
+class GuardedFactory(WrappingFactory):
+    """Limits the number of connections and the time that each may take to say what it wants."""
+
+    protocol = _GuardedConnection
+    noisy = False
+
+    def __init__(self, reactor: Any, site: CoordinatorSite, max_connections: int) -> None:
+        super().__init__(site)
+        self.reactor = reactor
+        self._max_connections = max_connections
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Guard a new connection, or close it when there are too many."""
+        if len(self.protocols) >= self._max_connections:
+            return None
+        return super().buildProtocol(addr)

@@ -1,0 +1,153 @@
+"""Bytes to messages and back. Hostile input gives `ProtocolError` naming the path of the fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from types import UnionType
+from typing import Any, get_args
+
+import orjson
+from cattrs import ClassValidationError, Converter, IterableValidationError, transform_error
+
+from ffcluster.errors import ProtocolError
+from ffcluster.net import messages
+
+_DEEPEST = 12
+_LONGEST_TEXT = 64 * 1024
+
+
+def _strict_int(value: Any, _: type) -> int:
+    if type(value) is not int:
+        raise ValueError(f"expected an integer, got {type(value).__name__}")
+    return value
+
+
+def _strict_float(value: Any, _: type) -> float:
+    if type(value) not in (int, float):
+        raise ValueError(f"expected a number, got {type(value).__name__}")
+    return float(value)
+
+
+def _strict_str(value: Any, _: type) -> str:
+    if type(value) is not str:
+        raise ValueError(f"expected a string, got {type(value).__name__}")
+    if len(value) > _LONGEST_TEXT:
+        raise ValueError(f"string of {len(value)} characters; {_LONGEST_TEXT} are allowed")
+    return value
+
+
+def _strict_bool(value: Any, _: type) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"expected true or false, got {type(value).__name__}")
+    return value
+
+
+def _fraction(value: Any, _: type) -> Fraction:
+    if type(value) is not str or len(value) > 64:
+        raise ValueError('expected a fraction such as "1001/30000"')
+    numerator, slash, denominator = value.partition("/")
+    if not slash or not denominator.isdigit() or int(denominator) == 0:
+        raise ValueError('expected a fraction such as "1001/30000"')
+    return Fraction(int(numerator), int(denominator))
+
+
+def make_converter() -> Converter:
+    """A converter with strict scalars: nothing is turned into another type on the way."""
+    converter = Converter(forbid_extra_keys=False)
+    converter.register_structure_hook(int, _strict_int)
+    converter.register_structure_hook(float, _strict_float)
+    converter.register_structure_hook(str, _strict_str)
+    converter.register_structure_hook(bool, _strict_bool)
+    converter.register_structure_hook(Fraction, _fraction)
+    converter.register_unstructure_hook(Fraction, lambda f: f"{f.numerator}/{f.denominator}")
+    return converter
+
+
+_converter = make_converter()
+
+
+def _types(union: UnionType | type) -> dict[str, type]:
+    members: tuple[type, ...] = get_args(union) or (union,)  # type: ignore[assignment]
+    return {member.TYPE: member for member in members}  # type: ignore[attr-defined]
+
+
+def encode(message: messages.Message) -> bytes:
+    """Serialise a message as one JSON object."""
+    payload = _converter.unstructure(message)
+    payload["type"] = message.TYPE
+    return orjson.dumps(payload)
+
+
+def decoder(
+    allowed: UnionType | type, max_bytes: int = messages.MAX_MESSAGE_BYTES
+) -> Callable[[bytes], Any]:
+    """A function that reads messages of the union `allowed`.
+
+    It raises `ProtocolError` for anything that is not a JSON object of a type in `allowed` with
+    values of the right types and sizes; the error's detail has the `type` when it was readable.
+    """
+    types = _types(allowed)
+
+    def decode(payload: bytes) -> Any:
+        document = _document(payload, max_bytes)
+        name = document.get("type")
+        if not isinstance(name, str) or name not in types:
+            shown = repr(name)[:80]
+            raise ProtocolError(
+                message=f"Message type {shown} is not known here.",
+                advice=f"Known types: {', '.join(sorted(types))}.",
+                detail={"type": shown, "request": _request_of(document)},
+            )
+        try:
+            return _converter.structure(document, types[name])
+        except (ClassValidationError, IterableValidationError) as error:
+            reasons = [reason[:300] for reason in transform_error(error, path="$")][:5]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            reasons = [f"{type(error).__name__}: {error}"[:300]]
+        raise ProtocolError(
+            message=f"Message {name!r} is not valid: {'; '.join(reasons)}",
+            detail={"type": name, "request": _request_of(document)},
+        )
+
+    return decode
+
+
+def _document(payload: bytes, max_bytes: int) -> dict[str, Any]:
+    if len(payload) > max_bytes:
+        raise ProtocolError(
+            message=f"Message of {len(payload)} bytes; {max_bytes} are allowed."
+        )
+    try:
+        document = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise ProtocolError(message=f"Message is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ProtocolError(message="Message is not a JSON object.")
+    if _deeper_than(document, _DEEPEST):
+        raise ProtocolError(message=f"Message is nested more than {_DEEPEST} levels deep.")
+    return document
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            child
+            for item in layer
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not layer:
+            return False
+    return any(isinstance(item, (dict, list)) for item in layer)
+
+
+def _request_of(document: dict[str, Any]) -> int:
+    request = document.get("request")
+    return request if type(request) is int and request > 0 else 0
+
+
+def to_jsonable(value: Any) -> Any:
+    """Turn objects of the model into data that `orjson.dumps` takes, every field included."""
+    return _converter.unstructure(value)

@@ -1,0 +1,306 @@
+"""Every message of the control channel, as attrs classes. `docs/protocol.md` is made to match.
+
+A message is one JSON object in one WebSocket text message; `type` is the class's `TYPE`. Unknown
+keys are ignored, so that later versions may add some. Sizes are bounded by the codec.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+from attrs import validators
+
+from ffcluster.core.model import Capability, EncodeOrder, JobRequest, SegmentProof
+from ffcluster.core.views import JobView, WorkerView
+from ffcluster.errors import ErrorReport
+
+SUBPROTOCOL = "ffcluster.v1"
+PROTOCOL_VERSIONS = (1,)
+MAX_MESSAGE_BYTES = 4 * 2**20
+# A job's full list of segments may be long; it goes only from coordinator to client.
+MAX_REPLY_BYTES = 64 * 2**20
+
+_ID = validators.and_(validators.max_len(64), validators.matches_re(r"[A-Za-z0-9_-]+"))
+_NAME = validators.and_(validators.min_len(1), validators.max_len(256))
+_TEXT = validators.max_len(4096)
+_COUNT = validators.and_(validators.ge(0), validators.lt(2**53))
+_SECONDS = validators.and_(validators.ge(0.0), validators.le(1e9))
+_SHA256 = validators.matches_re(r"[0-9a-f]{64}")
+
+
+def _id(**options: object) -> str:
+    return attrs.field(validator=_ID, **options)  # type: ignore[no-any-return, call-overload]
+
+
+@attrs.frozen
+class Hello:
+    """First message of a peer. `role` is `worker` or `client`; a worker fills in the rest."""
+
+    TYPE: ClassVar[str] = "hello"
+    protocols: tuple[int, ...] = attrs.field(validator=validators.max_len(16))
+    role: str = attrs.field(validator=validators.in_(("worker", "client")))
+    version: str = attrs.field(default="", validator=_TEXT)
+    worker_id: str = attrs.field(
+        default="", validator=validators.matches_re(r"[A-Za-z0-9_-]{0,64}")
+    )
+    name: str = attrs.field(default="", validator=validators.max_len(256))
+    platform: str = attrs.field(default="", validator=_TEXT)
+    ffmpeg: str = attrs.field(default="", validator=_TEXT)
+    cpus: int = attrs.field(default=1, validator=_COUNT)
+    benchmark_duration_s: float = attrs.field(default=10.0, validator=_SECONDS)
+    capabilities: tuple[Capability, ...] = attrs.field(
+        default=(), validator=validators.max_len(256)
+    )
+
+
+@attrs.frozen
+class Welcome:
+    """The coordinator accepts the peer and says by which rules they talk."""
+
+    TYPE: ClassVar[str] = "welcome"
+    protocol: int = attrs.field(validator=_COUNT)
+    version: str = attrs.field(validator=_TEXT)
+    heartbeat_s: float = attrs.field(validator=_SECONDS)
+    block_bytes: int = attrs.field(validator=validators.and_(validators.ge(1), _COUNT))
+
+
+@attrs.frozen
+class Heartbeat:
+    """Nothing new; the sender is alive. Sent when nothing else was for `heartbeat_s`."""
+
+    TYPE: ClassVar[str] = "heartbeat"
+
+
+@attrs.frozen
+class Failure:
+    """A message or request was not carried out. `reply_to` is 0 when it answers no request."""
+
+    TYPE: ClassVar[str] = "error"
+    error: ErrorReport
+    reply_to: int = attrs.field(default=0, validator=_COUNT)
+
+
+# --- coordinator and worker ----------------------------------------------------------------------
+
+
+@attrs.frozen
+class BlobRef:
+    """A file to fetch: path below the coordinator's URL, size and SHA-256 (hex)."""
+
+    path: str = attrs.field(validator=validators.matches_re(r"/v1/[A-Za-z0-9_/-]{1,256}"))
+    size_bytes: int = attrs.field(validator=_COUNT)
+    sha256: str = attrs.field(validator=_SHA256)
+
+
+@attrs.frozen
+class Offer:
+    """An attempt for this worker: fetch `piece`, encode by `order`, put the result to `upload`."""
+
+    TYPE: ClassVar[str] = "offer"
+    epoch: int = attrs.field(validator=_COUNT)
+    job_id: str = _id()
+    order: EncodeOrder
+    piece: BlobRef
+    upload: str = attrs.field(validator=validators.matches_re(r"/v1/[A-Za-z0-9_/-]{1,256}"))
+
+
+@attrs.frozen
+class Revoke:
+    """The attempt is no longer wanted: stop it and forget it. No answer is needed."""
+
+    TYPE: ClassVar[str] = "revoke"
+    epoch: int = attrs.field(validator=_COUNT)
+
+
+@attrs.frozen
+class Drain:
+    """Finish what runs, accept nothing more, then close the session."""
+
+    TYPE: ClassVar[str] = "drain"
+
+
+@attrs.frozen
+class Accepted:
+    """The worker took the offer into its queue."""
+
+    TYPE: ClassVar[str] = "accepted"
+    epoch: int = attrs.field(validator=_COUNT)
+
+
+@attrs.frozen
+class Started:
+    """The piece arrived whole and its encoder runs."""
+
+    TYPE: ClassVar[str] = "started"
+    epoch: int = attrs.field(validator=_COUNT)
+
+
+@attrs.frozen
+class AttemptProgress:
+    """Frames encoded so far by one attempt, and frames per second now."""
+
+    epoch: int = attrs.field(validator=_COUNT)
+    frames: int = attrs.field(validator=_COUNT)
+    fps: float = attrs.field(validator=validators.and_(validators.ge(0.0), validators.le(1e7)))
+
+
+@attrs.frozen
+class Progress:
+    """Progress of all running attempts of a worker, in one message."""
+
+    TYPE: ClassVar[str] = "progress"
+    attempts: tuple[AttemptProgress, ...] = attrs.field(validator=validators.max_len(1024))
+
+
+@attrs.frozen
+class Result:
+    """The result was put whole to the offer's `upload`, and this is how it was proven."""
+
+    TYPE: ClassVar[str] = "result"
+    epoch: int = attrs.field(validator=_COUNT)
+    size_bytes: int = attrs.field(validator=_COUNT)
+    sha256: str = attrs.field(validator=_SHA256)
+    proof: SegmentProof
+
+
+@attrs.frozen
+class Failed:
+    """The attempt came to nothing, and why."""
+
+    TYPE: ClassVar[str] = "failed"
+    epoch: int = attrs.field(validator=_COUNT)
+    error: ErrorReport
+
+
+@attrs.frozen
+class Returned:
+    """The worker gives the attempt back, untried or unfinished, because it is leaving."""
+
+    TYPE: ClassVar[str] = "returned"
+    epoch: int = attrs.field(validator=_COUNT)
+
+
+@attrs.frozen
+class Draining:
+    """The worker accepts nothing more."""
+
+    TYPE: ClassVar[str] = "draining"
+
+
+# --- coordinator and client ----------------------------------------------------------------------
+
+_REQUEST = validators.and_(validators.ge(1), validators.lt(2**53))
+
+
+@attrs.frozen
+class BeginUpload:
+    """A client wants to send a source of `size_bytes`; answered by `upload_ready`."""
+
+    TYPE: ClassVar[str] = "begin_upload"
+    request: int = attrs.field(validator=_REQUEST)
+    name: str = attrs.field(validator=_NAME)
+    size_bytes: int = attrs.field(validator=_COUNT)
+
+
+@attrs.frozen
+class UploadReady:
+    """Where to put the blocks of an upload."""
+
+    TYPE: ClassVar[str] = "upload_ready"
+    reply_to: int = attrs.field(validator=_REQUEST)
+    upload_id: str = _id()
+    path: str = attrs.field(validator=validators.matches_re(r"/v1/[A-Za-z0-9_/-]{1,256}"))
+
+
+@attrs.frozen
+class Submit:
+    """Make this job; answered by `job`."""
+
+    TYPE: ClassVar[str] = "submit"
+    request: int = attrs.field(validator=_REQUEST)
+    job: JobRequest
+
+
+@attrs.frozen
+class GetJob:
+    """Describe one job; answered by `job`."""
+
+    TYPE: ClassVar[str] = "get_job"
+    request: int = attrs.field(validator=_REQUEST)
+    job_id: str = _id()
+    segments: bool = False
+
+
+@attrs.frozen
+class ListJobs:
+    """Describe all jobs, newest last; answered by `jobs`."""
+
+    TYPE: ClassVar[str] = "list_jobs"
+    request: int = attrs.field(validator=_REQUEST)
+
+
+@attrs.frozen
+class CancelJob:
+    """End a job; answered by `job`. A job that has ended stays as it is (`conflict`)."""
+
+    TYPE: ClassVar[str] = "cancel_job"
+    request: int = attrs.field(validator=_REQUEST)
+    job_id: str = _id()
+
+
+@attrs.frozen
+class WatchJob:
+    """Describe one job now and whenever it changes, at most a few times a second, until it ends.
+
+    Answered by `job`; further `job` messages carry the same `reply_to`.
+    """
+
+    TYPE: ClassVar[str] = "watch_job"
+    request: int = attrs.field(validator=_REQUEST)
+    job_id: str = _id()
+
+
+@attrs.frozen
+class ListWorkers:
+    """Describe all workers; answered by `workers`."""
+
+    TYPE: ClassVar[str] = "list_workers"
+    request: int = attrs.field(validator=_REQUEST)
+
+
+@attrs.frozen
+class Job:
+    """One job as it is now; `output` is where its file can be fetched once it is completed."""
+
+    TYPE: ClassVar[str] = "job"
+    reply_to: int = attrs.field(validator=_REQUEST)
+    job: JobView
+    output: str = ""
+
+
+@attrs.frozen
+class Jobs:
+    """All jobs as they are now."""
+
+    TYPE: ClassVar[str] = "jobs"
+    reply_to: int = attrs.field(validator=_REQUEST)
+    jobs: tuple[JobView, ...]
+
+
+@attrs.frozen
+class Workers:
+    """All workers as they are now."""
+
+    TYPE: ClassVar[str] = "workers"
+    reply_to: int = attrs.field(validator=_REQUEST)
+    workers: tuple[WorkerView, ...]
+
+
+FromWorker = Heartbeat | Accepted | Started | Progress | Result | Failed | Returned | Draining
+ToWorker = Heartbeat | Offer | Revoke | Drain | Failure
+FromClient = (
+    Heartbeat | BeginUpload | Submit | GetJob | ListJobs | CancelJob | WatchJob | ListWorkers
+)
+ToClient = Heartbeat | UploadReady | Job | Jobs | Workers | Failure
+Message = Hello | Welcome | FromWorker | ToWorker | FromClient | ToClient

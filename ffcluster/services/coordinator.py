@@ -1,0 +1,567 @@
+"""The coordinator: one loop of events and effects, between the cluster's state and the world.
+
+An event is handled at once and to its end; its effects are started, and what comes of them comes
+back as events. Everything slow (files, ffmpeg, PyAV) happens in threads and other processes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import singledispatchmethod
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.lockfile import FilesystemLock
+from twisted.web.resource import Resource
+
+from ffcluster.core import reporting
+from ffcluster.core.cluster import ClusterState, Policy
+from ffcluster.core.effects import (
+    CheckResult,
+    CloseJob,
+    DiscardAttempt,
+    Effect,
+    FinishJoin,
+    IndexSource,
+    JobChanged,
+    JoinSegment,
+    OfferAttempt,
+    RevokeAttempt,
+    WorkerChanged,
+)
+from ffcluster.core.events import (
+    AttemptChecked,
+    AttemptDelivered,
+    AttemptFailed,
+    Event,
+    JobCancelled,
+    JobFailed,
+    JobPublished,
+    JobSubmitted,
+    SourceIndexed,
+    Ticked,
+)
+from ffcluster.core.model import (
+    EncodeOrder,
+    Epoch,
+    JobId,
+    JobOutcome,
+    JobRequest,
+    WorkerId,
+)
+from ffcluster.core.views import JobView, WorkerView
+from ffcluster.encoders.build import FfmpegBuild
+from ffcluster.encoders.registry import Registry
+from ffcluster.errors import (
+    Code,
+    Conflict,
+    ErrorReport,
+    FfclusterError,
+    NotFound,
+    OutputUnwritable,
+    Refused,
+)
+from ffcluster.media.binary import find_ffmpeg, inspect
+from ffcluster.media.runner import Runner
+from ffcluster.net import messages
+from ffcluster.net.address import is_loopback_host
+from ffcluster.net.bulk_server import CoordinatorSite, GuardedFactory, Readable, bulk_tree
+from ffcluster.net.tokens import authorized
+from ffcluster.net.websocket import CLOSE_NORMAL, CoordinatorSocketFactory
+from ffcluster.services.choice import encoder_chooser
+from ffcluster.services.config import ServerSettings
+from ffcluster.services.gateway import Session
+from ffcluster.services.jobmedia import JobMedia
+from ffcluster.services.shelf import KINDS, TicketShelf
+from ffcluster.services.submission import make_spec
+from ffcluster.store import files
+
+log = Logger()
+
+_MAX_CONNECTIONS = 10_000
+_TEND_EVERY_S = 1.0
+_SHOW_EVERY_S = 0.4
+_JOBS_REMEMBERED = 1000
+
+
+class CoordinatorService(Service):
+    """Owns jobs and decisions, and the one port on which workers and clients talk to it.
+
+    Attributes:
+        started: Fires when it listens, or fails with the reason why it cannot.
+        port: The TCP port that it listens on.
+    """
+
+    def __init__(self, reactor: Any, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.block_bytes = settings.block_bytes
+        self.started: Deferred[None] = Deferred()
+        self.port = settings.port
+        self._reactor = reactor
+        self._registry = Registry.load()
+        self._state = ClusterState(
+            Policy(
+                required_workers=settings.required_workers,
+                benchmark_duration_s=settings.benchmark_duration_s,
+                max_retries=settings.max_retries,
+                retry_delay_s=settings.retry_delay_s,
+            ),
+            encoder_chooser(self._registry),
+        )
+        self._shelf = TicketShelf(settings.state_dir / "uploads", settings.upload_limit_bytes)
+        self._runner = Runner(reactor)
+        self._lock = FilesystemLock(str(settings.state_dir / "lock"))
+        self._build: FfmpegBuild | None = None
+        self._media: dict[JobId, JobMedia] = {}
+        self._uploaded: dict[JobId, Path] = {}
+        self._orders: dict[Epoch, EncodeOrder] = {}
+        self._sessions: set[Session] = set()
+        self._by_worker: dict[WorkerId, Session] = {}
+        self._events: deque[Event] = deque()
+        self._handling = False
+        self._to_show: set[JobId] = set()
+        self._listening: Any = None
+        self._wake: Any = None
+        self._loops = [
+            self._loop(self._tend, _TEND_EVERY_S),
+            self._loop(self._show, _SHOW_EVERY_S),
+        ]
+
+    def _loop(self, call: Callable[[], None], every_s: float) -> tuple[LoopingCall, float]:
+        loop = LoopingCall(call)
+        loop.clock = self._reactor
+        return loop, every_s
+
+    # --- start and stop ------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Begin to listen; `started` tells when, or why not."""
+        super().startService()
+        for warning in self.settings.warnings:
+            log.warn("{warning}", warning=warning)
+        starting = ensureDeferred(self._start())
+        starting.chainDeferred(self.started)
+
+    async def _start(self) -> None:
+        settings = self.settings
+        await deferToThread(self._prepare_state_dir)
+        ffmpeg = find_ffmpeg(settings.ffmpeg, os.environ)
+        self._build = await inspect(ffmpeg, self._runner)
+        self._listening = await self._listen()
+        self.port = self._listening.getHost().port
+        for loop, every_s in self._loops:
+            loop.start(every_s, now=False)
+        log.info(
+            "coordinator listens on {interface} port {port}; ffmpeg {version}; "
+            "{required} workers needed",
+            interface=settings.interface,
+            port=self.port,
+            version=self._build.version,
+            required=settings.required_workers,
+        )
+        if settings.source is not None:
+            request = JobRequest(settings.source.name, server_path=str(settings.source.resolve()))
+            await self.submit(request)
+
+    def _prepare_state_dir(self) -> None:
+        """Make the directories; what an earlier run left of its jobs is not needed any more."""
+        state_dir = files.make_private(self.settings.state_dir)
+        if not self._lock.lock():
+            raise Conflict(
+                message=f"Another coordinator uses {state_dir}.",
+                advice="Stop it, or give this one its own --state-dir.",
+            )
+        files.remove_tree(state_dir / "jobs")
+        files.remove_tree(state_dir / "uploads")
+        files.make_private(state_dir / "jobs")
+        files.make_private(state_dir / "uploads")
+        try:
+            self.settings.output_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise files.storage_error(error, self.settings.output_dir) from error
+
+    async def _listen(self) -> Any:
+        settings = self.settings
+        root = Resource()
+        root.putChild(b"v1", bulk_tree(self._shelf, KINDS))
+        socket = CoordinatorSocketFactory(
+            self._reactor,
+            lambda header: authorized(settings.token, header),
+            self._open_session,
+            _MAX_CONNECTIONS,
+        )
+        root.putChild(b"ws", socket.as_resource())
+        site = CoordinatorSite(
+            self._reactor,
+            root,
+            token=settings.token,
+            block_limit=settings.block_bytes,
+            loopback_only=is_loopback_host(settings.interface),
+        )
+        kind = TCP6ServerEndpoint if ":" in settings.interface else TCP4ServerEndpoint
+        endpoint = kind(self._reactor, settings.port, interface=settings.interface)
+        try:
+            return await endpoint.listen(GuardedFactory(self._reactor, site, _MAX_CONNECTIONS))
+        except CannotListenError as error:
+            raise OutputUnwritable(
+                message=f"Cannot listen on {settings.interface} port {settings.port}: "
+                f"{error.socketError}.",
+                advice="Choose another --port or --interface, or stop what uses this one.",
+            ) from error
+
+    async def _stop(self) -> None:
+        for loop, _ in self._loops:
+            if loop.running:
+                loop.stop()
+        if self._wake is not None and self._wake.active():
+            self._wake.cancel()
+        if self._listening is not None:
+            await self._listening.stopListening()
+        for session in list(self._sessions):
+            session.close(CLOSE_NORMAL, "the coordinator stops")
+        media = [ensureDeferred(media.close()) for media in self._media.values()]
+        await DeferredList(media, consumeErrors=True)
+        await self._runner.close()
+        if self._lock.locked:
+            await deferToThread(files.remove_tree, self.settings.state_dir / "jobs")
+            self._lock.unlock()
+
+    def stopService(self) -> Deferred[None]:
+        """End every job's processes, leave no partial file, and stop listening."""
+        super().stopService()
+        return ensureDeferred(self._stop())
+
+    # --- the loop ------------------------------------------------------------------------------
+
+    def seconds(self) -> float:
+        """The monotonic clock of all decisions."""
+        now: float = self._reactor.seconds()
+        return now
+
+    def post(self, event: Event) -> None:
+        """Take an event in. Handling never re-enters: events that effects cause wait in line."""
+        self._events.append(event)
+        if self._handling:
+            return
+        self._handling = True
+        try:
+            while self._events:
+                for effect in self._state.handle(self._events.popleft(), self.seconds()):
+                    self._carry_out(effect)
+        finally:
+            self._handling = False
+        self._arm()
+
+    def _arm(self) -> None:
+        """Wake up when the next retry is due."""
+        if self._wake is not None and self._wake.active():
+            self._wake.cancel()
+        due = self._state.next_wake(self.seconds())
+        if due is not None and self.running:
+            delay_s = max(0.05, due - self.seconds())
+            self._wake = self._reactor.callLater(delay_s, self.post, Ticked())
+
+    def _tend(self) -> None:
+        for session in list(self._sessions):
+            session.tend()
+        for upload in self._shelf.abandoned(self.seconds()):
+            self._in_background(deferToThread(upload.file.discard))
+        # Idle workers look again whether a second attempt at something overdue pays off.
+        self.post(Ticked())
+
+    def _show(self) -> None:
+        """Tell clients about the jobs they watch that changed since the last time."""
+        changed, self._to_show = self._to_show, set()
+        watched = {job_id for s in self._sessions for job_id in s.watches.values()}
+        for job_id in changed & watched:
+            view = self.job(job_id)
+            for session in self._sessions:
+                session.show_job(view)
+
+    # --- effects -------------------------------------------------------------------------------
+
+    @singledispatchmethod
+    def _carry_out(self, effect: Effect) -> None:
+        raise TypeError(f"{effect!r} is not an effect")
+
+    @_carry_out.register
+    def _(self, effect: JobChanged) -> None:
+        self._to_show.add(effect.job_id)
+
+    @_carry_out.register
+    def _(self, effect: WorkerChanged) -> None:
+        """Nobody watches workers yet; clients ask for them."""
+
+    @_carry_out.register
+    def _(self, effect: IndexSource) -> None:
+        async def index(media: JobMedia) -> Event:
+            return SourceIndexed(effect.job_id, await media.index())
+
+        media = self._media[effect.job_id]
+        self._work(index(media), lambda error: JobFailed(effect.job_id, error))
+
+    @_carry_out.register
+    def _(self, effect: OfferAttempt) -> None:
+        self._work(self._offer(effect), lambda error: AttemptFailed(effect.epoch, error))
+
+    async def _offer(self, effect: OfferAttempt) -> None:
+        media = self._media[effect.job_id]
+        cut = await media.cut(effect.epoch, effect.frames, effect.pre_roll, effect.encoder)
+        session = self._by_worker.get(effect.worker_id)
+        if effect.epoch not in self._state.attempts or session is None:
+            media.drop_piece(effect.epoch)
+            return
+        self._orders[effect.epoch] = cut.order
+        piece_path, result_path = self._shelf.open_attempt(
+            effect.epoch,
+            Readable(cut.path, cut.size_bytes, cut.sha256),
+            media.result_path(effect.epoch),
+            media.result_limit_bytes(effect.frames),
+        )
+        piece = messages.BlobRef(piece_path, cut.size_bytes, cut.sha256)
+        session.send(
+            messages.Offer(effect.epoch, effect.job_id, cut.order, piece, result_path)
+        )
+
+    @_carry_out.register
+    def _(self, effect: RevokeAttempt) -> None:
+        session = self._by_worker.get(effect.worker_id)
+        if session is not None:
+            session.send(messages.Revoke(effect.epoch))
+
+    @_carry_out.register
+    def _(self, effect: DiscardAttempt) -> None:
+        self._shelf.close_attempt(effect.epoch)
+        self._orders.pop(effect.epoch, None)
+        media = self._media.get(effect.job_id)
+        if media is not None:
+            media.drop_piece(effect.epoch)
+            if not effect.committed:
+                media.drop_result(effect.epoch)
+
+    @_carry_out.register
+    def _(self, effect: CheckResult) -> None:
+        async def check() -> Event | None:
+            order, attempt = self._orders[effect.epoch], self._state.attempts[effect.epoch]
+            assert attempt.proof is not None  # noqa: S101 - delivered attempts have one
+            media = self._media[effect.job_id]
+            return AttemptChecked(
+                effect.epoch, await media.check(effect.epoch, order, attempt.proof)
+            )
+
+        self._work(check(), lambda error: AttemptFailed(effect.epoch, error))
+
+    @_carry_out.register
+    def _(self, effect: JoinSegment) -> None:
+        self._media[effect.job_id].append(effect.epoch, effect.frames, effect.report)
+
+    @_carry_out.register
+    def _(self, effect: FinishJoin) -> None:
+        async def finish() -> Event:
+            job = self._state.jobs[effect.job_id]
+            committed = [s.committed for s in job.segments.values() if s.committed is not None]
+            proofs = [attempt.proof for attempt in committed if attempt.proof is not None]
+            outcome = await self._media[effect.job_id].finish(proofs)
+            self._shelf.show_output(
+                effect.job_id, Readable(Path(outcome.path), outcome.size_bytes, outcome.sha256)
+            )
+            return JobPublished(effect.job_id, outcome)
+
+        self._work(finish(), lambda error: JobFailed(effect.job_id, error))
+
+    @_carry_out.register
+    def _(self, effect: CloseJob) -> None:
+        job = self._state.jobs[effect.job_id]
+        _log_end(effect.job_id, job.state.value, job.outcome, job.error)
+        self._in_background(ensureDeferred(self._close_media(effect.job_id)))
+        self._forget_old_jobs()
+        if self.settings.shutdown_when_done and not any(self._state.active_jobs()):
+            self._reactor.callLater(0, self._reactor.stop)
+
+    async def _close_media(self, job_id: JobId) -> None:
+        media = self._media.pop(job_id)
+        await media.close()
+        uploaded = self._uploaded.pop(job_id, None)
+        if uploaded is not None:
+            await deferToThread(uploaded.unlink, True)
+
+    def _forget_old_jobs(self) -> None:
+        ended = [job.id for job in self._state.jobs.values() if job.ended]
+        for job_id in ended[:-_JOBS_REMEMBERED]:
+            self._state.forget(job_id)
+            self._shelf.hide_output(job_id)
+
+    def _work(
+        self,
+        work: Coroutine[Any, Any, Event | None],
+        failed: Callable[[ErrorReport], Event],
+    ) -> None:
+        """Drive a coroutine and post the event that it ends in."""
+
+        def done(event: Event | None) -> None:
+            if event is not None:
+                self.post(event)
+
+        def broke(failure: Any) -> None:
+            if not self.running:
+                return
+            if not failure.check(FfclusterError):
+                log.failure("the coordinator's own work failed", failure)
+            self.post(failed(ErrorReport.of(failure.value)))
+
+        ensureDeferred(work).addCallbacks(done, broke).addErrback(
+            lambda failure: log.failure("handling an event failed", failure)
+        )
+
+    def _in_background(self, work: Deferred[Any]) -> None:
+        work.addErrback(lambda failure: log.failure("cleaning up failed", failure))
+
+    # --- sessions ------------------------------------------------------------------------------
+
+    def _open_session(self) -> Session:
+        session = Session(self)
+        self._sessions.add(session)
+        return session
+
+    def worker_opened(self, worker_id: WorkerId, session: Session) -> None:
+        """A worker greeted; an earlier session of the same worker ends."""
+        earlier = self._by_worker.get(worker_id)
+        self._by_worker[worker_id] = session
+        if earlier is not None:
+            earlier.worker_id = None
+            earlier.close(CLOSE_NORMAL, "the worker opened a new session")
+
+    def session_closed(self, session: Session) -> None:
+        """Forget a session."""
+        self._sessions.discard(session)
+        if session.worker_id is not None and self._by_worker.get(session.worker_id) is session:
+            del self._by_worker[session.worker_id]
+
+    def holds(self, worker_id: WorkerId, epoch: Epoch) -> bool:
+        """Whether the attempt is live on that worker."""
+        attempt = self._state.attempts.get(epoch)
+        return attempt is not None and attempt.worker_id == worker_id
+
+    def deliver(self, worker_id: WorkerId, result: messages.Result) -> None:
+        """A worker says that its result is here; believe it only when it is."""
+        epoch = Epoch(result.epoch)
+        incoming = self._shelf.result(epoch)
+        if incoming is None or not incoming.whole or incoming.sha256 != result.sha256:
+            report = ErrorReport(
+                Code.TRANSFER_FAILED, "the result did not arrive whole", retryable=True
+            )
+            self.post(AttemptFailed(epoch, report))
+            return
+        self.post(AttemptDelivered(epoch, result.proof))
+
+    # --- what clients ask ----------------------------------------------------------------------
+
+    async def submit(self, request: JobRequest) -> JobView:
+        """Make a job.
+
+        Raises:
+            InvalidOption, ContainerUnsuitable: The settings contradict each other or the container.
+            NotFound, Refused: The upload or the path cannot be used.
+        """
+        if self._build is None:
+            raise Refused(message="The coordinator is still starting.")
+        job_id = JobId(secrets.token_hex(6))
+        spec = make_spec(request, self.settings, self._registry)
+        source, uploaded = await self._source_of(request)
+        if uploaded:
+            self._uploaded[job_id] = source
+        self._media[job_id] = JobMedia(
+            job_id,
+            spec,
+            source,
+            self.settings.state_dir / "jobs" / job_id,
+            output_dir=self.settings.output_dir,
+            runner=self._runner,
+            build=self._build,
+            stall_timeout_s=self.settings.stall_timeout_s,
+        )
+        log.info("job {id}: {source} submitted", id=job_id, source=spec.source_name)
+        self.post(JobSubmitted(job_id, spec))
+        return self.job(job_id)
+
+    async def _source_of(self, request: JobRequest) -> tuple[Path, bool]:
+        if request.upload_id is not None:
+            return self._shelf.take_upload(request.upload_id).file.path, True
+        path = Path(request.server_path or "")
+        if not path.is_absolute():
+            raise Refused(message=f"{path} is not an absolute path on the coordinator.")
+        if not await deferToThread(self.settings.may_read, path):
+            raise Refused(
+                message=f"The coordinator may not read {path} for a client.",
+                advice="Allow its directory with --source-dir on the coordinator, or upload it.",
+            )
+        return path, False
+
+    def begin_upload(self, name: str, size_bytes: int) -> tuple[str, str]:
+        """Make room for an upload; return its id and path."""
+        upload = self._shelf.begin_upload(name, size_bytes, self.seconds())
+        return upload.id, f"/v1/uploads/{upload.id}"
+
+    def job(self, job_id: str, *, segments: bool = False) -> JobView:
+        """Describe a job.
+
+        Raises:
+            NotFound: There is none.
+        """
+        job = self._state.jobs.get(JobId(job_id))
+        if job is None:
+            raise NotFound(message=f"There is no job {job_id}.")
+        return reporting.job_view(self._state, job, self.seconds(), segments=segments)
+
+    def jobs(self) -> tuple[JobView, ...]:
+        """Describe all jobs, oldest first."""
+        return tuple(self.job(job_id) for job_id in self._state.jobs)
+
+    def workers(self) -> tuple[WorkerView, ...]:
+        """Describe all workers that are connected or were."""
+        now = self.seconds()
+        return tuple(reporting.worker_view(w, now) for w in self._state.workers.values())
+
+    def cancel(self, job_id: str) -> JobView:
+        """End a job.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: It has ended.
+        """
+        view = self.job(job_id)
+        if view.ended:
+            raise Conflict(message=f"Job {job_id} is {view.state} already.")
+        self.post(JobCancelled(JobId(job_id)))
+        return self.job(job_id)
+
+    def output_path(self, job_id: str) -> str:
+        """Where a completed job's file can be fetched, or ""."""
+        return self._shelf.output_path(job_id)
+
+
+def _log_end(
+    job_id: JobId, state: str, outcome: JobOutcome | None, error: ErrorReport | None
+) -> None:
+    if outcome is not None:
+        log.info(
+            "job {id}: {state}; {frames} frames in {path}",
+            id=job_id,
+            state=state,
+            frames=outcome.frame_count,
+            path=outcome.path,
+        )
+    elif error is not None:
+        log.error("job {id}: {state}: {error}", id=job_id, state=state, error=error.message)
+    else:
+        log.info("job {id}: {state}", id=job_id, state=state)

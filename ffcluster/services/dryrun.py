@@ -1,0 +1,218 @@
+"""What encoding a film on this machine would do, found out without doing it.
+
+Indexes the source, checks container and encoder, and encodes a few seconds to measure the rate.
+Publishes nothing and removes what it writes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet import defer
+from twisted.internet.threads import deferToThread
+
+from ffcluster.core.media import MediaSummary
+from ffcluster.core.model import Capability, EncodeOrder, JobRequest, JobSpec, PreRoll
+from ffcluster.core.planning import plan_even
+from ffcluster.core.scheduling import MAX_ENCODE_S, MIN_ENCODE_S
+from ffcluster.core.timeline import FrameRange
+from ffcluster.encoders.backend import Machine
+from ffcluster.encoders.build import FfmpegBuild
+from ffcluster.encoders.registry import Registry
+from ffcluster.media.binary import find_ffmpeg, inspect
+from ffcluster.media.carry import plan_carry
+from ffcluster.media.detect import detect
+from ffcluster.media.encode import encode_piece
+from ffcluster.media.progress import Progress
+from ffcluster.media.runner import Runner
+from ffcluster.media.source import SourceHelper
+from ffcluster.services.choice import encoder_chooser
+from ffcluster.services.config import ServerSettings
+from ffcluster.services.submission import make_spec
+from ffcluster.services.worker import usable_cpus
+
+# Even a very slow encoder shows its rate after so many times the film's length that it was given.
+_TRIAL_PATIENCE = 3.0
+
+
+@attrs.frozen(kw_only=True)
+class FilmPlan:
+    """What would happen to a film.
+
+    Attributes:
+        spec: The job, every default filled in.
+        summary: The source's index in short.
+        encoder: The encoder that would be used here.
+        slots: Segments that would be encoded side by side here.
+        segments: About how the film would be cut; workers' speeds decide when it is encoded.
+        lost: What of the source the container cannot hold.
+        notes: What else a person should know.
+        trial_fps: Frames per second of one segment in the trial, or None without one.
+        estimate_s: Seconds that the encode would take here, or None.
+    """
+
+    spec: JobSpec
+    summary: MediaSummary
+    encoder: str
+    slots: int
+    segments: tuple[FrameRange, ...]
+    lost: tuple[str, ...]
+    notes: tuple[str, ...]
+    trial_fps: float | None
+    estimate_s: float | None
+
+
+class DryRun:
+    """One dry run: its processes and its folder.
+
+    Args:
+        reactor: Twisted's reactor.
+        ffmpeg: The ffmpeg to use, or None to look for one.
+        trial_s: Longest stretch of film to encode for the estimate; 0 for none.
+    """
+
+    def __init__(self, reactor: Any, *, ffmpeg: str | None, trial_s: float) -> None:
+        self._reactor = reactor
+        self._ffmpeg = ffmpeg
+        self._trial_s = trial_s
+        self._runner = Runner(reactor)
+        self._registry = Registry.load()
+        self._helper = SourceHelper(self._runner)
+
+    async def plan(self, source: Path, request: JobRequest) -> FilmPlan:
+        """Find out what would happen to `source`.
+
+        Raises:
+            FfclusterError: It cannot be encoded like this, and why.
+        """
+        folder = Path(await deferToThread(tempfile.mkdtemp, prefix="ffcluster-plan-"))
+        try:
+            return await self._plan(source, request, folder)
+        finally:
+            await self._helper.close()
+            await self._runner.close()
+            await deferToThread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _plan(self, source: Path, request: JobRequest, folder: Path) -> FilmPlan:
+        spec = make_spec(request, ServerSettings(), self._registry)
+        build = await inspect(find_ffmpeg(self._ffmpeg, os.environ), self._runner)
+        summary = await self._helper.index(
+            source, folder / "index", allow_damaged=spec.allow_damaged
+        )
+        carry = plan_carry(await self._helper.facts(), spec)
+        capability = await self._capability(build, spec, summary)
+        trial_fps = await self._trial(build, spec, summary, capability, folder)
+        slots = 1 if spec.profile.needs_single_segment else capability.slots
+        rate_fps = trial_fps * slots if trial_fps else None
+        segments = plan_even(spec, summary, _segment_frames(summary, slots, trial_fps))
+        return FilmPlan(
+            spec=spec,
+            summary=summary,
+            encoder=capability.encoder,
+            slots=slots,
+            segments=tuple(segments),
+            lost=carry.lost,
+            notes=tuple(_notes(spec, summary)),
+            trial_fps=trial_fps,
+            estimate_s=summary.frame_count / rate_fps if rate_fps else None,
+        )
+
+    async def _capability(
+        self, build: FfmpegBuild, spec: JobSpec, summary: MediaSummary
+    ) -> Capability:
+        machine = Machine(usable_cpus(), sys.platform)
+        found = await detect(self._registry, build, machine, self._runner)
+        choice = encoder_chooser(self._registry)(spec, summary.video, [found.capabilities])
+        if not isinstance(choice, str):
+            raise choice.to_error()
+        return next(c for c in found.capabilities if c.encoder == choice)
+
+    async def _trial(
+        self,
+        build: FfmpegBuild,
+        spec: JobSpec,
+        summary: MediaSummary,
+        capability: Capability,
+        folder: Path,
+    ) -> float | None:
+        """Encode a stretch out of the middle of the film; answers its frames per second."""
+        if self._trial_s <= 0 or not spec.profile.keeps_timing:
+            return None
+        frames = _middle(summary, self._trial_s)
+        context = spec.profile.context_frames
+        piece = await self._helper.cut(frames, PreRoll.KEYFRAME, context, folder / "piece.mkv")
+        order = EncodeOrder(
+            frames=frames,
+            profile=spec.profile,
+            encoder=capability.encoder,
+            video=summary.video,
+            trim_start_s=piece.trim_start_s,
+            trim_end_s=piece.trim_end_s,
+            decoded_check=False,
+        )
+        backend = self._registry.backend(capability.backend)
+        arguments = backend.arguments(
+            build, capability, spec.profile, summary.video, threads=capability.threads
+        )
+        seen: list[Progress] = []
+        started_s = self._reactor.seconds()
+        encoding = encode_piece(
+            self._runner,
+            build,
+            arguments,
+            order,
+            folder / "piece.mkv",
+            folder / "result.mkv",
+            seen.append,
+        )
+        encoding.addTimeout(self._trial_s * _TRIAL_PATIENCE, self._reactor)
+        try:
+            proof = await encoding
+        except defer.TimeoutError:
+            elapsed_s = self._reactor.seconds() - started_s
+            done = max((p.frame or 0 for p in seen), default=0)
+            return done / elapsed_s if done else None
+        return len(frames) / proof.encode_s if proof.encode_s else None
+
+
+def _middle(summary: MediaSummary, trial_s: float) -> FrameRange:
+    wanted = max(1, min(summary.frame_count, round(trial_s * summary.mean_fps)))
+    earliest = (summary.frame_count - wanted) // 2
+    before = [cut for cut in summary.cut_frames if cut <= earliest]
+    first = before[-1] if before else 0
+    return FrameRange(first, first + wanted)
+
+
+def _segment_frames(summary: MediaSummary, slots: int, fps: float | None) -> int:
+    fair = summary.frame_count // (2 * slots)
+    if fps is None:
+        return max(1, fair)
+    return max(1, min(max(fair, round(fps * MIN_ENCODE_S)), round(fps * MAX_ENCODE_S)))
+
+
+def _notes(spec: JobSpec, summary: MediaSummary) -> list[str]:
+    notes = [*summary.warnings]
+    if summary.damaged:
+        notes.append(summary.damaged)
+    notes += [
+        f"The filter {item.name} changes the number or the times of frames."
+        for item in spec.profile.filters
+        if not item.keeps_timing
+    ]
+    if spec.profile.needs_single_segment:
+        names = ", ".join(f.name for f in spec.profile.filters)
+        notes.append(f"One segment on one worker: the filters ({names}) need the whole film.")
+    elif spec.profile.context_frames:
+        notes.append(
+            f"Each segment is decoded with {spec.profile.context_frames} more frames on either "
+            "side, because its filters look at neighbours."
+        )
+    if not spec.exactly:
+        notes.append("The result would not be proven: its frames are not decoded.")
+    return notes

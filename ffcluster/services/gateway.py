@@ -1,0 +1,269 @@
+"""Sessions of workers and clients on the coordinator: messages in, events and answers out.
+
+A session is what stands behind one WebSocket. It validates, translates and forwards; decisions
+are the cluster's. A peer that breaks the protocol is told so; what it sent changes nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import ensureDeferred
+from twisted.logger import Logger
+
+from ffcluster import __version__
+from ffcluster.core.events import (
+    AttemptFailed,
+    AttemptProgressed,
+    AttemptReturned,
+    AttemptStarted,
+    Event,
+    WorkerDraining,
+    WorkerJoined,
+    WorkerLeft,
+)
+from ffcluster.core.model import Epoch, JobId, JobRequest, WorkerId
+from ffcluster.core.views import JobView, WorkerView
+from ffcluster.core.worker import WorkerFacts
+from ffcluster.errors import ErrorReport, FfclusterError, ProtocolError
+from ffcluster.net import codec, messages
+from ffcluster.net.session import HEARTBEAT_S, Liveness, negotiate
+from ffcluster.net.websocket import CLOSE_PROTOCOL, Connection
+
+log = Logger()
+
+_decode_hello = codec.decoder(messages.Hello)
+_decode_worker = codec.decoder(messages.FromWorker)
+_decode_client = codec.decoder(messages.FromClient)
+
+# A peer may send this many messages that are not understood before its session ends.
+_PATIENCE = 10
+_MAX_SLOTS = 1024
+_MAX_WATCHES = 100
+
+
+class Desk(Protocol):
+    """What sessions need from the coordinator."""
+
+    block_bytes: int
+
+    def seconds(self) -> float:
+        """The monotonic clock."""
+
+    def post(self, event: Event) -> None:
+        """Take an event into the cluster's state."""
+
+    def deliver(self, worker_id: WorkerId, result: messages.Result) -> None:
+        """A worker says that a result arrived whole."""
+
+    def holds(self, worker_id: WorkerId, epoch: Epoch) -> bool:
+        """Whether the attempt is live on that worker."""
+
+    def worker_opened(self, worker_id: WorkerId, session: Session) -> None:
+        """A worker's session begins."""
+
+    def session_closed(self, session: Session) -> None:
+        """A session ended."""
+
+    def begin_upload(self, name: str, size_bytes: int) -> tuple[str, str]:
+        """Make room for an upload; return its id and path."""
+
+    async def submit(self, request: JobRequest) -> JobView:
+        """Make a job."""
+
+    def job(self, job_id: str, *, segments: bool = False) -> JobView:
+        """Describe a job, or raise `NotFound`."""
+
+    def jobs(self) -> tuple[JobView, ...]:
+        """Describe all jobs."""
+
+    def workers(self) -> tuple[WorkerView, ...]:
+        """Describe all workers."""
+
+    def cancel(self, job_id: str) -> JobView:
+        """End a job, or raise `NotFound` or `Conflict`."""
+
+    def output_path(self, job_id: str) -> str:
+        """Where a completed job's file can be fetched, or ""."""
+
+
+class Session:
+    """One connection, from its greeting to its end."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._connection: Connection | None = None
+        self._receive: Callable[[bytes], None] = self._greet
+        self._misunderstood = 0
+        now = desk.seconds()
+        self._liveness = Liveness(now, now)
+        self.worker_id: WorkerId | None = None
+        self.watches: dict[int, JobId] = {}
+
+    # --- what the connection tells -------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """The connection is up; the peer must greet first."""
+        self._connection = connection
+
+    def received(self, payload: bytes) -> None:
+        """Handle one message; a bad one is answered and changes nothing."""
+        self._liveness.heard(self._desk.seconds())
+        try:
+            self._receive(payload)
+        except FfclusterError as error:
+            self._misunderstood += 1
+            request = error.detail.get("request", 0)
+            self.send(messages.Failure(ErrorReport.of(error), reply_to=request))
+            if self._misunderstood >= _PATIENCE or self._receive == self._greet:
+                self.close(CLOSE_PROTOCOL, error.message)
+
+    def closed(self, reason: str) -> None:
+        """The connection is gone."""
+        if self._connection is None:
+            return
+        self._connection = None
+        self._desk.session_closed(self)
+        if self.worker_id is not None:
+            self._desk.post(WorkerLeft(self.worker_id, reason))
+
+    # --- what the coordinator asks -------------------------------------------------------------
+
+    def send(self, message: messages.Message) -> None:
+        """Send a message; in silence when the connection is gone."""
+        if self._connection is not None:
+            self._liveness.said(self._desk.seconds())
+            self._connection.send(codec.encode(message))
+
+    def close(self, code: int, reason: str) -> None:
+        """End the session from this side."""
+        connection = self._connection
+        if connection is not None:
+            connection.close(code, reason)
+            self.closed(reason)
+
+    def tend(self) -> None:
+        """Say something when it is due, and give up a peer that was silent for too long."""
+        now = self._desk.seconds()
+        if self._liveness.given_up(now):
+            self.close(CLOSE_PROTOCOL, "nothing was heard for too long")
+        elif self._liveness.must_speak(now):
+            self.send(messages.Heartbeat())
+
+    # --- greeting ------------------------------------------------------------------------------
+
+    def _greet(self, payload: bytes) -> None:
+        hello: messages.Hello = _decode_hello(payload)
+        protocol = negotiate(hello)
+        self.send(
+            messages.Welcome(protocol, __version__, HEARTBEAT_S, self._desk.block_bytes)
+        )
+        if hello.role == "client":
+            self._receive = self._from_client
+            return
+        self._receive = self._from_worker
+        self.worker_id = WorkerId(hello.worker_id or secrets.token_hex(8))
+        self._desk.worker_opened(self.worker_id, self)
+        self._desk.post(WorkerJoined(self.worker_id, self._facts(hello)))
+
+    def _facts(self, hello: messages.Hello) -> WorkerFacts:
+        address = self._connection.address if self._connection else ""
+        capabilities = tuple(
+            attrs.evolve(c, slots=min(max(1, c.slots), _MAX_SLOTS)) for c in hello.capabilities
+        )
+        return WorkerFacts(
+            name=hello.name or address,
+            capabilities=capabilities,
+            benchmark_duration_s=hello.benchmark_duration_s,
+            cpus=hello.cpus,
+            version=hello.version,
+            platform=hello.platform,
+            ffmpeg=hello.ffmpeg,
+            address=address,
+        )
+
+    # --- workers -------------------------------------------------------------------------------
+
+    def _from_worker(self, payload: bytes) -> None:
+        message = _decode_worker(payload)
+        assert self.worker_id is not None  # noqa: S101 - set by the greeting
+        desk = self._desk
+        if isinstance(message, messages.Progress):
+            for row in message.attempts:
+                if desk.holds(self.worker_id, Epoch(row.epoch)):
+                    desk.post(AttemptProgressed(Epoch(row.epoch), row.frames, row.fps))
+        elif isinstance(message, messages.Draining):
+            desk.post(WorkerDraining(self.worker_id))
+        elif isinstance(message, (messages.Heartbeat, messages.Accepted)):
+            return
+        elif desk.holds(self.worker_id, Epoch(message.epoch)):
+            self._about_attempt(message)
+
+    def _about_attempt(
+        self, message: messages.Started | messages.Result | messages.Failed | messages.Returned
+    ) -> None:
+        epoch = Epoch(message.epoch)
+        if isinstance(message, messages.Started):
+            self._desk.post(AttemptStarted(epoch))
+        elif isinstance(message, messages.Failed):
+            self._desk.post(AttemptFailed(epoch, message.error))
+        elif isinstance(message, messages.Returned):
+            self._desk.post(AttemptReturned(epoch))
+        else:
+            assert self.worker_id is not None  # noqa: S101 - set by the greeting
+            self._desk.deliver(self.worker_id, message)
+
+    # --- clients -------------------------------------------------------------------------------
+
+    def _from_client(self, payload: bytes) -> None:
+        request = _decode_client(payload)
+        if isinstance(request, messages.Heartbeat):
+            return
+        answering = ensureDeferred(self._answer(request))
+        answering.addErrback(self._answer_failed, request.request)
+
+    async def _answer(self, request: Any) -> None:
+        desk, number = self._desk, request.request
+        match request:
+            case messages.Submit(job=job):
+                view = await desk.submit(job)
+                self.send(messages.Job(number, view))
+            case messages.GetJob(job_id=job_id, segments=segments):
+                view = desk.job(job_id, segments=segments)
+                self.send(messages.Job(number, view, desk.output_path(job_id)))
+            case messages.ListJobs():
+                self.send(messages.Jobs(number, desk.jobs()))
+            case messages.ListWorkers():
+                self.send(messages.Workers(number, desk.workers()))
+            case messages.CancelJob(job_id=job_id):
+                self.send(messages.Job(number, desk.cancel(job_id)))
+            case messages.WatchJob(job_id=job_id):
+                self._watch(number, JobId(job_id))
+            case messages.BeginUpload(name=name, size_bytes=size):
+                upload_id, path = desk.begin_upload(name, size)
+                self.send(messages.UploadReady(number, upload_id, path))
+
+    def _answer_failed(self, failure: Any, number: int) -> None:
+        if not failure.check(FfclusterError):
+            log.failure("answering a client failed", failure)
+        self.send(messages.Failure(ErrorReport.of(failure.value), reply_to=number))
+
+    def _watch(self, number: int, job_id: JobId) -> None:
+        if len(self.watches) >= _MAX_WATCHES:
+            raise ProtocolError(message=f"A session may watch {_MAX_WATCHES} jobs, no more.")
+        self.watches[number] = job_id
+        self.show_job(self._desk.job(job_id))
+
+    def show_job(self, view: JobView) -> None:
+        """Tell a client that watches this job how it is now."""
+        for number, job_id in list(self.watches.items()):
+            if job_id == view.id:
+                self.send(messages.Job(number, view, self._desk.output_path(view.id)))
+                if view.ended:
+                    del self.watches[number]
+
+
+

@@ -1,0 +1,246 @@
+"""Every option of coordinator and worker, once: name, meaning, default, and what is allowed.
+
+The command lines, the configuration file and `--help` are made from these tables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from ffcluster.core.profile import Profile
+from ffcluster.services.values import (
+    KIB,
+    MIB,
+    TIB,
+    BadValue,
+    Parser,
+    count_between,
+    duration_between,
+    parse_boolean,
+    parse_host,
+    parse_interface,
+    parse_path,
+    parse_paths,
+    parse_program,
+    parse_text,
+    parse_word,
+    size_between,
+)
+
+
+@attrs.frozen
+class Option:
+    """One option of a program, for every way in which it can be given.
+
+    Attributes:
+        name: Its name without dashes, the same on the command line and in the file.
+        field: The attribute of the settings class that it fills, or "" when it needs more work.
+        parse: Turns what was given into the attribute's value, or raises `BadValue`.
+        help: What it does, with its unit.
+        default: Its default in words, as `--help` shows it; "" when there is none.
+        aliases: Other names for it on the command line and in the file.
+        boolean: Whether it also has a `--no-` form.
+        repeatable: Whether it may be given more than once.
+    """
+
+    name: str
+    field: str
+    parse: Parser
+    help: str
+    default: str = ""
+    aliases: tuple[str, ...] = ()
+    boolean: bool = False
+    repeatable: bool = False
+
+
+def _output_name(value: object) -> str:
+    from ffcluster.encoders.params import container_for
+
+    name = parse_text(value)
+    if name != Path(name).name or "/" in name or "\\" in name or name.startswith("."):
+        raise BadValue("a file name without directories is allowed; --output-dir says where")
+    container_for(name)
+    return name
+
+
+def _ffmpeg_params(value: object) -> Profile:
+    from ffcluster.encoders.params import parse_ffmpeg_params
+
+    return parse_ffmpeg_params(parse_text(value))
+
+
+_COMMON = {
+    "token-file": Option(
+        "token-file", "", parse_path, "File with the secret that coordinator and workers share."
+    ),
+    "ffmpeg": Option(
+        "ffmpeg",
+        "ffmpeg",
+        parse_program,
+        "The ffmpeg to use.",
+        "FFCLUSTER_FFMPEG, then PATH, then the imageio-ffmpeg package",
+    ),
+}
+
+SERVER_OPTIONS: tuple[Option, ...] = (
+    Option(
+        "required-clients",
+        "required_workers",
+        count_between(1, 10_000),
+        "Workers that must be connected before a job starts.",
+        "3",
+        aliases=("required-workers",),
+    ),
+    Option(
+        "benchmark-duration",
+        "benchmark_duration_s",
+        duration_between(0.1, 3600.0),
+        "Seconds of film, at most, that a worker of unknown speed gets first.",
+        "10",
+    ),
+    Option(
+        "ffmpeg-params",
+        "profile",
+        _ffmpeg_params,
+        "Output settings of jobs that bring none, as ffmpeg options.",
+    ),
+    Option("profile", "", parse_word, "Name of the profile of jobs that bring none."),
+    Option(
+        "file-name-output",
+        "output_name",
+        _output_name,
+        "File name of outputs whose job brings none; an existing file is never overwritten.",
+    ),
+    Option(
+        "output-dir",
+        "output_dir",
+        parse_path,
+        "Directory in which finished files appear.",
+        "the current directory",
+    ),
+    Option("port", "port", count_between(0, 65535), "TCP port to listen on; 0: any free.", "5001"),
+    Option(
+        "exactly",
+        "exactly",
+        parse_boolean,
+        "Prove every frame by decoding it; false trusts the container's index.",
+        "true",
+        boolean=True,
+    ),
+    Option(
+        "chunk-size",
+        "block_bytes",
+        size_between(64 * KIB, 64 * MIB),
+        "Size of the blocks in which files are sent: 1MB, 512KiB or bytes.",
+        "1 MiB",
+    ),
+    Option(
+        "max-retries",
+        "max_retries",
+        count_between(0, 100),
+        "Further attempts that a segment gets after its first failed.",
+        "3",
+    ),
+    Option(
+        "retry-delay",
+        "retry_delay_s",
+        duration_between(0.0, 3600.0),
+        "Seconds before a failed segment is tried again.",
+        "5",
+    ),
+    Option("interface", "interface", parse_interface, "Address to listen on.", "127.0.0.1"),
+    _COMMON["token-file"],
+    Option(
+        "state-dir",
+        "state_dir",
+        parse_path,
+        "Directory for uploads, segments and the job list.",
+        "the user's state directory",
+    ),
+    Option(
+        "source-dir",
+        "sources_allowed",
+        parse_paths,
+        "Directory from which clients may name files.",
+        "any on loopback, none otherwise",
+        repeatable=True,
+    ),
+    Option(
+        "stall-timeout",
+        "stall_timeout_s",
+        duration_between(1.0, 86_400.0),
+        "Seconds without a new frame after which an encoder is ended.",
+        "60",
+    ),
+    Option(
+        "upload-limit",
+        "upload_limit_bytes",
+        size_between(MIB, 1024 * TIB),
+        "Largest source that a client may upload.",
+        "1 TiB",
+    ),
+    _COMMON["ffmpeg"],
+    Option(
+        "shutdown-when-done",
+        "shutdown_when_done",
+        parse_boolean,
+        "Stop when the film given as argument has been encoded.",
+        "false",
+        boolean=True,
+    ),
+)
+
+WORKER_OPTIONS: tuple[Option, ...] = (
+    Option("server-ip", "host", parse_host, "Name or address of the coordinator.", "localhost"),
+    Option("server-port", "port", count_between(1, 65535), "Its TCP port.", "5001"),
+    Option(
+        "benchmark-duration",
+        "benchmark_duration_s",
+        duration_between(0.1, 3600.0),
+        "Seconds of film, at most, to take first; the coordinator's limit counts when smaller.",
+        "10",
+    ),
+    Option(
+        "reconnect-delay",
+        "reconnect_delay_s",
+        duration_between(0.1, 3600.0),
+        "Seconds before connecting again; grows with each failure, with jitter.",
+        "3",
+    ),
+    Option(
+        "persistent",
+        "persistent",
+        parse_boolean,
+        "Keep trying to connect; false exits with a code when the connection fails or is lost.",
+        "true",
+        boolean=True,
+    ),
+    Option(
+        "slots",
+        "slots",
+        count_between(1, 1024),
+        "Segments to encode side by side.",
+        "what pays off on this machine",
+    ),
+    Option("encoder", "encoder", parse_word, "The only encoder to offer.", "all that work here"),
+    _COMMON["token-file"],
+    Option("name", "name", parse_word, "Name shown for this worker.", "host name and process id"),
+    Option(
+        "work-dir",
+        "work_dir",
+        parse_path,
+        "Directory for pieces and results while they are needed.",
+        "a folder by its name in the user's cache directory",
+    ),
+    _COMMON["ffmpeg"],
+    Option(
+        "drain-timeout",
+        "drain_timeout_s",
+        duration_between(0.0, 86_400.0),
+        "Seconds that running segments may go on after a request to stop.",
+        "120",
+    ),
+    Option("cpus", "cpus", count_between(1, 4096), "CPU cores to use.", "all"),
+)

@@ -1,0 +1,68 @@
+"""From what a client asks for to a job's full specification. Refuses what cannot be done at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ffcluster.core.model import JobRequest, JobSpec
+from ffcluster.core.profile import Profile
+from ffcluster.encoders.params import check_container, container_for
+from ffcluster.encoders.registry import Registry
+from ffcluster.errors import InvalidOption, Refused
+from ffcluster.services.config import ServerSettings
+
+_LONGEST_NAME = 200
+_DEFAULT_SUFFIX = ".mkv"
+
+
+def make_spec(request: JobRequest, settings: ServerSettings, registry: Registry) -> JobSpec:
+    """Fill in what `request` leaves open, and check that it makes sense.
+
+    Raises:
+        Refused: Not exactly one source is named.
+        InvalidOption, ContainerUnsuitable: A setting cannot be used, and which.
+    """
+    if (request.server_path is None) == (request.upload_id is None):
+        raise Refused(message="A job needs either a path on the coordinator or an upload.")
+    name = request.output_name or settings.output_name or _derived_name(request.source_name)
+    check_name(name)
+    profile = request.profile or settings.profile or Profile()
+    if profile.encoder is not None and profile.encoder in registry.schemas:
+        registry.schemas[profile.encoder].check(profile)
+    container = container_for(name)
+    check_container(profile, container)
+    if any(frame <= 0 for frame in request.cut_frames):
+        raise InvalidOption(message="Forced cuts are frame numbers above 0.", option="cut_frames")
+    exactly = settings.exactly if request.exactly is None else request.exactly
+    return JobSpec(
+        profile=profile,
+        container=container,
+        output_name=name,
+        source_name=request.source_name[:_LONGEST_NAME],
+        exactly=exactly,
+        allow_damaged=request.allow_damaged,
+        cut_frames=request.cut_frames,
+    )
+
+
+def check_name(name: str) -> None:
+    """Refuse an output name that could lead anywhere but into the output directory.
+
+    Raises:
+        InvalidOption: It is no plain file name.
+    """
+    plain = name == Path(name).name and not any(c in name for c in '/\\:*?"<>|')
+    printable = all(c.isprintable() for c in name)
+    short = len(name.encode()) <= _LONGEST_NAME
+    if not name or not plain or not printable or not short or name.startswith("."):
+        raise InvalidOption(
+            message=f"{name[:80]!r} is not a plain file name.",
+            advice="Give a name without directories, such as film.mp4.",
+            option="--file-name-output",
+        )
+
+
+def _derived_name(source_name: str) -> str:
+    stem = Path(source_name.replace("\\", "/")).stem
+    safe = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in stem)
+    return f"{safe.lstrip('.')[:100] or 'film'}-encoded{_DEFAULT_SUFFIX}"

@@ -1,0 +1,1 @@
+"""What outlives a message: files on disk. Knows no network."""

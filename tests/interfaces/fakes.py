@@ -1,0 +1,199 @@
+"""A coordinator, a cluster and a reactor that commands can be run against without any of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from click.testing import CliRunner, Result
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.testing import MemoryReactorClock
+
+from ffcluster.core.model import Capability, JobOutcome, JobRequest, JobSpec
+from ffcluster.core.profile import Codec, Container, Profile
+from ffcluster.core.views import JobView, SegmentView, ShareView, WorkerView
+from ffcluster.errors import ErrorReport, FfclusterError, NotFound
+from ffcluster.interfaces.cli.main import cli
+from ffcluster.interfaces.cli.output import Exit, Output
+from ffcluster.interfaces.cli.runtime import LocalCluster, Main, Runtime
+
+JOB_ID = "job1"
+CONTENT = b"an encoded film"
+
+
+def job_spec(name: str = "out.mp4") -> JobSpec:
+    return JobSpec(Profile(), Container.MP4, name, "in.mkv")
+
+
+def job_view(state: str = "Processing", **changes: Any) -> JobView:
+    view = JobView(
+        id=JOB_ID,
+        state=state,
+        reason="",
+        spec=job_spec(),
+        encoder="libx264",
+        frame_count=100,
+        duration_s=4.0,
+        frames_done=40,
+        fps=25.0,
+        speed=1.0,
+        eta_s=2.4,
+        elapsed_s=2.0,
+        shares=(ShareView("attic", "libx264", segments=2, frames=40, running=1, fps=25.0),),
+    )
+    return attrs.evolve(view, **changes)
+
+
+def outcome(path: Path | str = "/srv/out.mp4", **changes: Any) -> JobOutcome:
+    made = JobOutcome(path=str(path), size_bytes=15, sha256="0" * 64, frame_count=100, proven=True)
+    return attrs.evolve(made, **changes)
+
+
+def worker_view() -> WorkerView:
+    return WorkerView(
+        id="w1", name="attic", state="Idle", address="10.0.0.7", version="0.1.0",
+        platform="Linux x86_64", ffmpeg="9.0.2", cpus=8,
+        capabilities=(Capability("libx264", Codec.H264, slots=8),),
+    )  # fmt: skip
+
+
+@attrs.define
+class FakeClient:
+    """A coordinator that says what it was told to say."""
+
+    final: JobView = attrs.field(
+        factory=lambda: job_view("Completed", frames_done=100, outcome=outcome())
+    )
+    error: FfclusterError | None = None
+    hangs: bool = False
+    while_watching: Callable[[], object] = lambda: None
+    publish_to: Path | None = None
+    said: list[str] = attrs.field(factory=list)
+    requests: list[JobRequest] = attrs.field(factory=list)
+
+    async def submit(self, request: JobRequest) -> JobView:
+        self._say("submit")
+        self.requests.append(request)
+        return job_view("Queued", frames_done=0)
+
+    async def upload(
+        self, path: Path, on_progress: Callable[[int, int], None] | None = None
+    ) -> str:
+        self._say("upload")
+        if on_progress is not None:
+            on_progress(5, 10)
+            on_progress(10, 10)
+        return "upload1"
+
+    async def jobs(self) -> Sequence[JobView]:
+        self._say("jobs")
+        return [job_view(), self.final]
+
+    async def job(self, job_id: str, *, segments: bool = False) -> JobView:
+        self._say("job")
+        if job_id != JOB_ID:
+            raise NotFound(message=f"There is no job {job_id}.")
+        rows = (SegmentView(0, 50, "committed", "attic", 1), SegmentView(50, 50, "pending"))
+        return job_view(segments=rows if segments else ())
+
+    async def cancel(self, job_id: str) -> JobView:
+        self._say("cancel")
+        return job_view("Cancelled")
+
+    async def workers(self) -> Sequence[WorkerView]:
+        self._say("workers")
+        return [worker_view()]
+
+    async def watch(self, job_id: str, on_update: Callable[[JobView], None]) -> JobView:
+        self._say("watch")
+        on_update(job_view("WaitingForClients", frames_done=0, reason="1 of 2 workers"))
+        on_update(job_view())
+        self.while_watching()
+        if self.hangs:
+            await Deferred()
+        if self.publish_to is not None and self.final.outcome is not None:
+            made = self.publish_to / "made.mp4"
+            made.write_bytes(CONTENT)
+            self.final = attrs.evolve(self.final, outcome=outcome(made))
+        on_update(self.final)
+        return self.final
+
+    async def download(
+        self, job_id: str, target: Path, on_progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        self._say("download")
+        target.write_bytes(CONTENT)
+
+    async def close(self) -> None:
+        self.said.append("close")
+
+    def _say(self, what: str) -> None:
+        self.said.append(what)
+        if self.error is not None:
+            raise self.error
+
+
+def run_at_once(main: Main, output: Output, *, interrupt: bool = False) -> Exit:
+    """Run a command's coroutine without a reactor; `interrupt` cancels it once it waits."""
+    answers: list[Any] = []
+    task = Deferred.fromCoroutine(main(MemoryReactorClock()))
+    task.addBoth(answers.append)
+    if interrupt:
+        assert not answers, "it was to be interrupted, but did not wait"
+        task.cancel()
+    (answer,) = answers
+    if isinstance(answer, Exit):
+        return answer
+    if answer.check(CancelledError):
+        return Exit.INTERRUPTED
+    return output.fail(answer.value)
+
+
+def runtime_with(
+    client: FakeClient, *, interrupt: bool = False, closed: list[Path] | None = None
+) -> Runtime:
+    """A runtime whose coordinator and embedded cluster are `client`."""
+
+    async def connect(reactor: Any, url: str, token: str | None) -> FakeClient:
+        client.said.append(f"connect {url} {token}")
+        return client
+
+    async def start_local(
+        reactor: Any, folder: Path, workers: int, ffmpeg: str | None, exactly: bool
+    ) -> LocalCluster:
+        client.said.append(f"start {workers}")
+        client.publish_to = folder
+
+        async def close() -> None:
+            for leftover in folder.iterdir():
+                leftover.unlink()
+            folder.rmdir()
+            if closed is not None:
+                closed.append(folder)
+
+        return LocalCluster(client=client, broken=Deferred(), close=close)
+
+    return Runtime(
+        run=lambda main, output: run_at_once(main, output, interrupt=interrupt),
+        connect=connect,
+        start_local=start_local,
+    )
+
+
+def invoke(client: FakeClient, *arguments: str | Path, **options: Any) -> Result:
+    """Run a command of the CLI against `client`."""
+    runtime = runtime_with(client, **options)
+    return CliRunner().invoke(cli, [str(a) for a in arguments], obj=runtime)
+
+
+def objects(result: Result) -> list[dict[str, Any]]:
+    """The NDJSON that a command wrote to stdout."""
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def failed(error: FfclusterError) -> JobView:
+    """The last view of a job that failed."""
+    return job_view("Failed", error=ErrorReport.of(error))

@@ -1,0 +1,183 @@
+"""`submit`, `wait`, `jobs`, `job`, `cancel`, `workers`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ffcluster.errors import Conflict, NotFound, Unauthorized, Unreachable
+from tests.interfaces.fakes import CONTENT, FakeClient, failed, invoke, job_view, objects
+
+COMMANDS = [["jobs"], ["workers"], ["job", "job1"], ["cancel", "job1"], ["wait", "job1"]]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "in.mkv"
+    path.write_bytes(b"a film")
+    return path
+
+
+def test_submit_uploads_and_prints_the_id(source: Path) -> None:
+    client = FakeClient()
+    result = invoke(client, "submit", source, "out.mkv", "--quality", "20")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == "job1"
+    (request,) = client.requests
+    assert request.output_name == "out.mkv"
+    assert request.upload_id == "upload1"
+    assert request.profile is not None
+    assert request.profile.rate.quality == 20
+
+
+def test_submit_without_name_and_settings_leaves_them_to_the_coordinator(source: Path) -> None:
+    client = FakeClient()
+    invoke(client, "submit", source)
+    assert client.requests[0].output_name is None
+    assert client.requests[0].profile is None
+    assert client.requests[0].exactly is None
+
+
+def test_submit_on_server_names_the_path(tmp_path: Path) -> None:
+    client = FakeClient()
+    result = invoke(client, "submit", "/srv/in.mkv", "--on-server", "--json")
+    assert client.requests[0].server_path == "/srv/in.mkv"
+    assert [line["type"] for line in objects(result)] == ["job", "result"]
+
+
+def test_submit_of_a_missing_file_is_a_usage_error() -> None:
+    assert invoke(FakeClient(), "submit", "missing.mkv").exit_code == 2
+
+
+def test_commands_go_to_localhost_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FakeClient()
+    invoke(client, "jobs")
+    monkeypatch.setenv("FFCLUSTER_COORDINATOR", "ws://films:6000")
+    invoke(client, "jobs")
+    invoke(client, "jobs", "--coordinator", "ws://attic")
+    connects = [said for said in client.said if said.startswith("connect")]
+    assert connects == [
+        "connect ws://localhost:5001 None",
+        "connect ws://films:6000 None",
+        "connect ws://attic None",
+    ]
+
+
+def test_wait_follows_and_fetches(tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    client = FakeClient()
+    result = invoke(client, "wait", "job1", "--output", target)
+    assert result.exit_code == 0, result.output
+    assert target.read_bytes() == CONTENT
+    assert f"{target}: 15 bytes" in result.stdout
+
+
+def test_wait_without_output_says_where_the_coordinator_put_it() -> None:
+    client = FakeClient()
+    result = invoke(client, "wait", "job1")
+    assert "/srv/out.mp4" in result.stdout
+    assert "download" not in client.said
+
+
+def test_wait_refuses_to_overwrite_before_it_waits(tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"precious")
+    client = FakeClient()
+    assert invoke(client, "wait", "job1", "-o", target).exit_code == 2
+    assert client.said == []
+
+
+def test_wait_ends_as_the_job_does() -> None:
+    view = failed(Conflict(message="it went wrong"))
+    assert invoke(FakeClient(final=view), "wait", "job1").exit_code == 1
+
+
+def test_interrupted_wait_leaves_the_job_running() -> None:
+    client = FakeClient(hangs=True)
+    assert invoke(client, "wait", "job1", interrupt=True).exit_code == 130
+    assert "cancel" not in client.said
+    assert client.said[-1] == "close"
+
+
+def test_jobs_lists_them() -> None:
+    result = invoke(FakeClient(), "jobs")
+    assert "job1  Processing  40 %" in result.stdout
+    assert "Completed" in result.stdout
+    lines = objects(invoke(FakeClient(), "jobs", "--json"))
+    assert [line["type"] for line in lines] == ["job", "job", "result"]
+    assert lines[0]["job"]["spec"]["container"] == "mp4"
+    assert lines[-1]["count"] == 2
+
+
+def test_job_shows_workers_and_segments() -> None:
+    short = invoke(FakeClient(), "job", "job1").stdout
+    assert "in.mkv -> out.mp4" in short
+    assert "attic" in short
+    assert "committed" not in short
+    assert "committed" in invoke(FakeClient(), "job", "job1", "--segments").stdout
+    (line,) = objects(invoke(FakeClient(), "job", "job1", "--segments", "--json"))
+    assert line["job"]["segments"][0]["frame_count"] == 50
+
+
+def test_unknown_job_is_refused() -> None:
+    result = invoke(FakeClient(), "job", "nope")
+    assert result.exit_code == 5
+    assert "There is no job nope." in result.stderr
+
+
+def test_cancel_says_what_became_of_it() -> None:
+    client = FakeClient()
+    result = invoke(client, "cancel", "job1")
+    assert result.exit_code == 0
+    assert result.stdout == "job1: Cancelled\n"
+    assert "cancel" in client.said
+
+
+def test_workers_lists_them_with_their_encoders() -> None:
+    result = invoke(FakeClient(), "workers")
+    assert "attic" in result.stdout
+    assert "libx264" in result.stdout
+    lines = objects(invoke(FakeClient(), "workers", "--json"))
+    assert lines[0]["worker"]["capabilities"][0]["codec"] == "h264"
+
+
+def test_no_workers_tells_the_command_that_starts_one() -> None:
+    class Empty(FakeClient):
+        async def workers(self) -> list[object]:  # type: ignore[override]
+            return []
+
+    result = invoke(Empty(), "workers", "--coordinator", "ws://films:6000")
+    assert "ffcluster worker --server-ip films --server-port 6000" in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Unreachable(message="nobody there"), 4),
+        (Unauthorized(message="wrong token"), 5),
+        (NotFound(message="no such job"), 5),
+    ],
+)
+def test_exit_codes_of_a_session_that_fails(
+    command: list[str], error: Exception, code: int
+) -> None:
+    result = invoke(FakeClient(error=error), *command)
+    assert result.exit_code == code
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_last_object_is_result_or_error(command: list[str]) -> None:
+    assert objects(invoke(FakeClient(), *command, "--json"))[-1]["type"] == "result"
+    broken = FakeClient(error=Unreachable(message="nobody there"))
+    last = objects(invoke(broken, *command, "--json"))[-1]
+    assert (last["type"], last["code"], last["exit_code"]) == ("error", "unreachable", 4)
+
+
+def test_states_before_processing_say_why_they_wait() -> None:
+    result = invoke(FakeClient(), "wait", "job1")
+    assert "WaitingForClients: 1 of 2 workers" in result.stderr
+    assert "Processing  40.0 %" in result.stderr
+    assert job_view().state == "Processing"

@@ -1,0 +1,207 @@
+"""Options of the twistd programs: names, defaults, aliases, help, and errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from twisted.application.service import IServiceMaker
+from twisted.plugin import IPlugin, getPlugins
+from twisted.python import usage
+
+from ffcluster.interfaces.tap import ServerOptions, TableOptions, WorkerOptions
+
+SERVER = {
+    "required-clients": "3",
+    "required-workers": "",
+    "benchmark-duration": "10",
+    "ffmpeg-params": "",
+    "file-name-output": "",
+    "output-dir": "",
+    "port": "5001",
+    "exactly": "true",
+    "no-exactly": "",
+    "chunk-size": "1 MiB",
+    "max-retries": "3",
+    "retry-delay": "5",
+    "interface": "127.0.0.1",
+    "token-file": "",
+    "state-dir": "",
+    "config": "",
+}
+WORKER = {
+    "server-ip": "localhost",
+    "server-port": "5001",
+    "benchmark-duration": "10",
+    "reconnect-delay": "3",
+    "persistent": "true",
+    "no-persistent": "",
+    "slots": "",
+    "encoder": "",
+    "token-file": "",
+    "name": "",
+    "work-dir": "",
+    "ffmpeg": "",
+}
+
+
+def server(*arguments: str) -> ServerOptions:
+    options = ServerOptions()
+    options.parseOptions(list(arguments))
+    return options
+
+
+def worker(*arguments: str) -> WorkerOptions:
+    options = WorkerOptions()
+    options.parseOptions(list(arguments))
+    return options
+
+
+@pytest.mark.parametrize(
+    ("options", "documented"), [(ServerOptions(), SERVER), (WorkerOptions(), WORKER)]
+)
+def test_help_names_every_option_with_its_default(
+    options: TableOptions, documented: dict[str, str]
+) -> None:
+    # One line for each option, however the help was wrapped.
+    text = " ".join(options.getUsage(width=500).split())
+    for name, default in documented.items():
+        assert f"--{name}" in text
+        if default:
+            after = text[text.index(f"--{name}=") :]
+            assert f"[default: {default}]" in after[: after.index("]") + 1]
+
+
+@pytest.mark.parametrize(("table", "page"), [(ServerOptions, "server"), (WorkerOptions, "worker")])
+def test_every_option_is_in_the_documentation(table: type[TableOptions], page: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "options.md").read_text()
+    section = text.split(f"## ffcluster-{page}")[1].split("\n## ")[0]
+    for option in table.table:
+        for name in (option.name, *option.aliases):
+            assert f"`--{name} " in section, name
+        if option.default.isdigit():
+            assert f"| {option.default} |" in section
+
+
+def test_without_options_defaults_count() -> None:
+    assert server().settings.required_workers == 3
+    assert worker().settings.port == 5001
+
+
+@pytest.mark.parametrize("name", ["required-clients", "required-workers"])
+def test_both_names_of_the_number_of_workers_work(name: str) -> None:
+    assert server(f"--{name}=5").settings.required_workers == 5
+    assert server(f"--{name}", "5").settings.required_workers == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], True),
+        (["--exactly"], True),
+        (["--exactly=true"], True),
+        (["--exactly", "true"], True),
+        (["--exactly=false"], False),
+        (["--exactly", "no"], False),
+        (["--no-exactly"], False),
+        (["--no-exactly", "--exactly"], True),
+        (["--exactly", "--no-exactly"], False),
+    ],
+)
+def test_booleans_are_taken_in_every_usual_form(arguments: list[str], expected: bool) -> None:
+    assert server(*arguments).settings.exactly is expected
+
+
+def test_persistent_can_be_switched_off() -> None:
+    assert worker("--no-persistent").settings.persistent is False
+    assert worker("--persistent=false").settings.persistent is False
+
+
+def test_boolean_does_not_swallow_the_film(tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    film.touch()
+    options = server("--exactly", str(film))
+    assert options.settings.exactly is True
+    assert options.settings.source == film
+
+
+def test_film_may_stand_before_the_options(tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    film.touch()
+    assert server(str(film), "--port", "0").settings.source == film
+    assert server(str(film), "--port", "0").settings.port == 0
+
+
+def test_source_directories_add_up(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    settings = server(f"--source-dir={tmp_path / 'a'}", f"--source-dir={tmp_path / 'b'}").settings
+    assert settings.sources_allowed == (tmp_path / "a", tmp_path / "b")
+
+
+def test_ffmpeg_params_become_the_profile_of_jobs_without_one() -> None:
+    profile = server("--ffmpeg-params", "-c:v libx265 -crf 22").settings.profile
+    assert profile is not None
+    assert profile.encoder == "libx265"
+    assert profile.rate.quality == 22
+
+
+def test_named_profile_of_the_config_file_is_used(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('[server]\nprofile = "web"\n[profile.web]\ncodec = "vp9"\n')
+    settings = server(f"--config={config}").settings
+    assert settings.profile is not None
+    assert settings.profile.codec == "vp9"
+    assert set(settings.profiles) == {"web"}
+
+
+def test_config_file_is_read_and_beaten(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[server]\nport = 6001\nmax-retries = 7\n[worker]\nserver-port = 6001\n")
+    settings = server(f"--config={config}", "--port=6002").settings
+    assert (settings.port, settings.max_retries) == (6002, 7)
+    assert worker("--config", str(config)).settings.port == 6001
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--port=abc"], ["--port=abc", "0 to 65535"]),
+        (["--chunk-size", "1KB"], ["--chunk-size=1KB", "64 KiB"]),
+        (["--exactly=perhaps"], ["--exactly=perhaps", "true or false"]),
+        (["--interface=0.0.0.0"], ["--interface=0.0.0.0", "ffcluster token > "]),
+        (["--ffmpeg-params=-vf movie=x"], ["--ffmpeg-params", "movie"]),
+        (["--file-name-output=a/b.mp4"], ["--file-name-output=a/b.mp4", "--output-dir"]),
+        (["--port"], ["port"]),
+        (["--no-such-option"], ["no-such-option"]),
+        (["missing.mkv"], ["There is no file", "missing.mkv"]),
+        (["a.mkv", "b.mkv"], ["One SOURCE"]),
+        (["--config=missing.toml"], ["missing.toml", "cannot be read"]),
+    ],
+)
+def test_bad_server_arguments_are_usage_errors(arguments: list[str], parts: list[str]) -> None:
+    with pytest.raises(usage.UsageError) as caught:
+        server(*arguments)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--server-port=0"], "1 to 65535"),
+        (["--slots=none"], "1 to 1024"),
+        (["film.mkv"], "options only"),
+    ],
+)
+def test_bad_worker_arguments_are_usage_errors(arguments: list[str], part: str) -> None:
+    with pytest.raises(usage.UsageError, match=part):
+        worker(*arguments)
+
+
+def test_twistd_finds_both_programs() -> None:
+    makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
+    for name, options in (("ffcluster-server", ServerOptions), ("ffcluster-worker", WorkerOptions)):
+        assert makers[name].options is options
+        assert IPlugin.providedBy(makers[name])
+        assert callable(makers[name].makeService)

@@ -1,0 +1,312 @@
+"""Settings: names, defaults, order of precedence, and errors that name what is allowed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ffcluster.errors import InvalidOption
+from ffcluster.services.config import (
+    ServerSettings,
+    WorkerSettings,
+    load_server_settings,
+    load_worker_settings,
+    read_token_file,
+)
+from ffcluster.services.options import SERVER_OPTIONS, WORKER_OPTIONS
+
+SECRET = "correct-horse-battery-staple"
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "ffcluster.toml"
+    path.write_text(text)
+    return path
+
+
+def secret_file(tmp_path: Path, text: str = SECRET, mode: int = 0o600) -> Path:
+    path = tmp_path / "token"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_server_defaults_are_the_documented_ones() -> None:
+    settings = load_server_settings({})
+    assert settings == ServerSettings()
+    assert settings.required_workers == 3
+    assert settings.benchmark_duration_s == 10.0
+    assert settings.port == 5001
+    assert settings.exactly is True
+    assert settings.block_bytes == 1024 * 1024
+    assert settings.max_retries == 3
+    assert settings.retry_delay_s == 5.0
+    assert settings.interface == "127.0.0.1"
+    assert settings.profile is None
+    assert settings.output_name is None
+    assert settings.shutdown_when_done is False
+
+
+def test_worker_defaults_are_the_documented_ones() -> None:
+    settings = load_worker_settings({})
+    assert settings == WorkerSettings()
+    assert (settings.host, settings.port) == ("localhost", 5001)
+    assert settings.benchmark_duration_s == 10.0
+    assert settings.reconnect_delay_s == 3.0
+    assert settings.persistent is True
+    assert settings.slots is None
+    assert settings.name
+
+
+SERVER_VALUES = [
+    ("required-clients", "7", "required_workers", 7),
+    ("required-workers", "7", "required_workers", 7),
+    ("benchmark-duration", "2m", "benchmark_duration_s", 120.0),
+    ("file-name-output", "film.mkv", "output_name", "film.mkv"),
+    ("port", "0", "port", 0),
+    ("exactly", "no", "exactly", False),
+    ("chunk-size", "1MB", "block_bytes", 1_000_000),
+    ("chunk-size", "512KiB", "block_bytes", 512 * 1024),
+    ("chunk-size", "65536", "block_bytes", 65536),
+    ("chunk-size", "2M", "block_bytes", 2 * 1024 * 1024),
+    ("max-retries", "0", "max_retries", 0),
+    ("retry-delay", "500ms", "retry_delay_s", 0.5),
+    ("interface", "localhost", "interface", "127.0.0.1"),
+    ("stall-timeout", "90", "stall_timeout_s", 90.0),
+    ("upload-limit", "2GB", "upload_limit_bytes", 2_000_000_000),
+    ("shutdown-when-done", "true", "shutdown_when_done", True),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "field", "expected"), SERVER_VALUES)
+def test_server_option_reaches_its_setting(
+    name: str, value: str, field: str, expected: object
+) -> None:
+    assert getattr(load_server_settings({name: value}), field) == expected
+
+
+WORKER_VALUES = [
+    ("server-ip", "films.example", "host", "films.example"),
+    ("server-ip", "[::1]", "host", "::1"),
+    ("server-port", "6000", "port", 6000),
+    ("benchmark-duration", "3s", "benchmark_duration_s", 3.0),
+    ("reconnect-delay", "1.5", "reconnect_delay_s", 1.5),
+    ("persistent", "false", "persistent", False),
+    ("slots", "4", "slots", 4),
+    ("encoder", "libx265", "encoder", "libx265"),
+    ("name", "attic.box", "name", "attic.box"),
+    ("drain-timeout", "0", "drain_timeout_s", 0.0),
+    ("cpus", "2", "cpus", 2),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "field", "expected"), WORKER_VALUES)
+def test_worker_option_reaches_its_setting(
+    name: str, value: str, field: str, expected: object
+) -> None:
+    assert getattr(load_worker_settings({name: value}), field) == expected
+
+
+BAD_SERVER_VALUES = [
+    ("required-clients", "0", "1 to 10000"),
+    ("required-workers", "many", "whole number"),
+    ("benchmark-duration", "soon", "number of seconds"),
+    ("benchmark-duration", "0", "from 0.1"),
+    ("ffmpeg-params", "", "not empty"),
+    ("file-name-output", "../film.mkv", "--output-dir"),
+    ("file-name-output", "film.avi", "mp4"),
+    ("output-dir", "", "path"),
+    ("port", "70000", "65535"),
+    ("exactly", "perhaps", "true or false"),
+    ("chunk-size", "1 parsec", "KiB"),
+    ("chunk-size", "1KiB", "from 64 KiB to 64 MiB"),
+    ("chunk-size", "1GiB", "from 64 KiB to 64 MiB"),
+    ("max-retries", "-1", "0 to 100"),
+    ("retry-delay", "-5", "seconds"),
+    ("interface", "example.org", "127.0.0.1|localhost"),
+    ("interface", "", "0.0.0.0"),
+    ("state-dir", "", "path"),
+    ("source-dir", "/no/such/place", "exist"),
+    ("stall-timeout", "0", "from 1"),
+    ("upload-limit", "9", "1 MiB"),
+    ("ffmpeg", "no-such-ffmpeg", "program"),
+    ("shutdown-when-done", "maybe", "true or false"),
+    ("token-file", "/no/such/token", "cannot be read"),
+    ("profile", "nowhere", "no such profile"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), BAD_SERVER_VALUES)
+def test_bad_server_value_is_refused_with_option_and_what_is_allowed(
+    name: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        load_server_settings({name: value})
+    text = f"{caught.value.message} {caught.value.advice}"
+    assert f"--{name}" in text
+    assert any(part in text for part in allowed.split("|"))
+
+
+BAD_WORKER_VALUES = [
+    ("server-ip", "ws://host", "without ws://"),
+    ("server-ip", "host:5001", "without a port"),
+    ("server-port", "0", "1 to 65535"),
+    ("benchmark-duration", "-1", "seconds"),
+    ("reconnect-delay", "0", "from 0.1"),
+    ("persistent", "2", "true or false"),
+    ("slots", "0", "1 to 1024"),
+    ("encoder", "lib x264", "letters"),
+    ("name", "a/b", "letters"),
+    ("work-dir", "", "path"),
+    ("ffmpeg", "/no/such/ffmpeg", "program"),
+    ("drain-timeout", "never", "seconds"),
+    ("cpus", "0", "1 to"),
+    ("token-file", "/no/such/token", "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), BAD_WORKER_VALUES)
+def test_bad_worker_value_is_refused_with_option_and_what_is_allowed(
+    name: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        load_worker_settings({name: value})
+    assert f"--{name}" in caught.value.message
+    assert allowed in caught.value.message
+
+
+def test_every_option_is_tried_with_a_bad_value() -> None:
+    assert {o.name for o in SERVER_OPTIONS} <= {name for name, _, _ in BAD_SERVER_VALUES}
+    assert {o.name for o in WORKER_OPTIONS} == {name for name, _, _ in BAD_WORKER_VALUES}
+
+
+def test_command_line_beats_file_and_file_beats_default(tmp_path: Path) -> None:
+    config = write(tmp_path, '[server]\nport = 6001\nchunk-size = "2MiB"\nexactly = false\n')
+    settings = load_server_settings({"port": "6002"}, config)
+    assert settings.port == 6002
+    assert settings.block_bytes == 2 * 1024 * 1024
+    assert settings.exactly is False
+    assert settings.max_retries == 3
+
+
+def test_alias_on_the_command_line_beats_the_other_name_in_the_file(tmp_path: Path) -> None:
+    config = write(tmp_path, "[server]\nrequired-clients = 2\n")
+    assert load_server_settings({"required-workers": "4"}, config).required_workers == 4
+
+
+def test_two_names_of_one_option_together_are_refused() -> None:
+    with pytest.raises(InvalidOption, match="two names of one option"):
+        load_server_settings({"required-workers": "4", "required-clients": "5"})
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "advice"),
+    [
+        ("[server]\nprot = 1\n", "$.server.prot", "Did you mean port?"),
+        ("[server]\nmax_retries = 1\n", "$.server.max_retries", "Did you mean max-retries?"),
+        ("[worker]\nport = 1\n", "$.worker.port", "server-port"),
+        ("[servre]\nport = 1\n", "$.servre", "Did you mean server?"),
+        ("server = 3\n", "$.server", ""),
+    ],
+)
+def test_unknown_key_is_refused_with_its_path(
+    tmp_path: Path, text: str, path: str, advice: str
+) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        load_server_settings({}, write(tmp_path, text))
+    assert path in caught.value.message
+    assert advice in caught.value.advice
+
+
+def test_bad_value_in_the_file_names_file_and_path(tmp_path: Path) -> None:
+    config = write(tmp_path, '[worker]\nslots = "some"\n')
+    with pytest.raises(InvalidOption, match=r"ffcluster\.toml: \$\.worker\.slots = 'some'"):
+        load_worker_settings({}, config)
+
+
+def test_a_boolean_is_no_number_in_the_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption, match="whole number"):
+        load_server_settings({}, write(tmp_path, "[server]\nport = true\n"))
+
+
+def test_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption, match="is not TOML"):
+        load_server_settings({}, write(tmp_path, "port: 5001"))
+
+
+def test_missing_config_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption, match="cannot be read"):
+        load_server_settings({}, tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("interface", ["0.0.0.0", "192.168.1.10", "::"])
+def test_other_interface_than_loopback_needs_a_token(interface: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        load_server_settings({"interface": interface})
+    assert f"--interface={interface}" in caught.value.message
+    assert "ffcluster token > " in caught.value.advice
+    assert "--token-file=" in caught.value.advice
+
+
+@pytest.mark.parametrize("interface", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_token_and_lets_clients_name_any_file(interface: str) -> None:
+    settings = load_server_settings({"interface": interface})
+    assert settings.token is None
+    assert settings.may_read(Path("/anything"))
+
+
+def test_clients_of_an_open_interface_may_name_no_file_by_default(tmp_path: Path) -> None:
+    given = {"interface": "0.0.0.0", "token-file": str(secret_file(tmp_path))}
+    settings = load_server_settings(given)
+    assert settings.token == SECRET
+    assert not settings.may_read(tmp_path / "film.mkv")
+
+
+def test_source_dir_allows_what_lies_in_it_and_no_link_out_of_it(tmp_path: Path) -> None:
+    inside = tmp_path / "films"
+    inside.mkdir()
+    (tmp_path / "secret.mkv").touch()
+    (inside / "link.mkv").symlink_to(tmp_path / "secret.mkv")
+    settings = load_server_settings({"source-dir": [str(inside)]})
+    assert settings.may_read(inside / "film.mkv")
+    assert not settings.may_read(inside / "link.mkv")
+    assert not settings.may_read(inside / ".." / "secret.mkv")
+
+
+def test_token_is_not_in_the_repr(tmp_path: Path) -> None:
+    settings = load_server_settings({"token-file": str(secret_file(tmp_path))})
+    assert SECRET not in repr(settings)
+
+
+def test_token_file_may_end_with_a_newline(tmp_path: Path) -> None:
+    assert read_token_file(secret_file(tmp_path, f"{SECRET}\n")) == (SECRET, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("", "is empty"), (" \n", "is empty"), ("short", "at least 16"), (f"{SECRET} b", "one word")],
+)
+def test_unusable_token_is_refused_with_the_command_that_makes_one(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    path = secret_file(tmp_path, text)
+    with pytest.raises(InvalidOption, match=problem) as caught:
+        read_token_file(path)
+    assert caught.value.advice == f"Make one with: ffcluster token > {path}"
+
+
+def test_token_file_that_others_can_read_brings_a_warning(tmp_path: Path) -> None:
+    _, warnings = read_token_file(secret_file(tmp_path, mode=0o644))
+    assert len(warnings) == (1 if os.name == "posix" else 0)
+
+
+def test_missing_source_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption, match="There is no file"):
+        load_server_settings({}, source=tmp_path / "none.mkv")
+
+
+def test_paths_are_absolute_because_a_daemon_changes_its_directory() -> None:
+    assert load_server_settings({"output-dir": "films"}).output_dir == Path.cwd() / "films"
+    assert load_worker_settings({"work-dir": "work"}).work_dir == Path.cwd() / "work"
