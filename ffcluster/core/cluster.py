@@ -45,8 +45,8 @@ from ffcluster.core.events import (
     WorkerLeft,
 )
 from ffcluster.core.job import Job, JobState, Share
-from ffcluster.core.model import Capability, Epoch, JobId, JobSpec, ResultReport, WorkerId
 from ffcluster.core.media import VideoFormat
+from ffcluster.core.model import Capability, Epoch, JobId, JobSpec, ResultReport, WorkerId
 from ffcluster.core.planning import next_segment
 from ffcluster.core.segment import (
     Attempt,

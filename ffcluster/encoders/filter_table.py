@@ -46,6 +46,7 @@ class FilterSpec:
         positional: Names of values given without a name, in order.
         aliases: Other spellings of options.
         required: Options without which the filter makes no sense.
+        together: Options of which all or none must be given.
         reach: How far it looks with the given options.
     """
 
@@ -53,6 +54,7 @@ class FilterSpec:
     positional: tuple[str, ...] = ()
     aliases: Mapping[str, str] = attrs.field(factory=dict)
     required: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
     reach: Callable[[Options], Reach] = lambda _options: Reach()
 
 
@@ -152,6 +154,8 @@ FILTERS: Mapping[str, FilterSpec] = {
         },
         ("w", "h"),
         {"width": "w", "height": "h"},
+        # With one of them alone ffmpeg takes it for the name of a size.
+        together=("w", "h"),
     ),
     "zscale": FilterSpec(
         {
@@ -184,6 +188,7 @@ FILTERS: Mapping[str, FilterSpec] = {
             "m": "matrix",
             "min": "matrixin",
         },
+        together=("w", "h"),
     ),
     "tonemap": FilterSpec(
         {

@@ -47,6 +47,9 @@ def make_filter(name: str, options: Iterable[tuple[str, str]] = ()) -> VideoFilt
     for option in spec.required:
         if option not in checked:
             raise InvalidOption(message=f"{name} needs {option}", option=f"{name}={option}")
+    if len(checked.keys() & set(spec.together)) not in (0, len(spec.together)):
+        pair = " and ".join(spec.together)
+        raise InvalidOption(message=f"{name} needs {pair} together", option=f"{name}={pair}")
     reach = spec.reach(checked)
     return VideoFilter(
         name, tuple(checked.items()), reach.scope, reach.context_frames, reach.keeps_timing

@@ -28,7 +28,13 @@ from ffcluster.encoders.hookspecs import hookimpl
 from ffcluster.encoders.picture import picture_for
 from ffcluster.encoders.pixfmt import describe
 from ffcluster.encoders.schema import EncoderSchema
-from ffcluster.encoders.software_arguments import ENCODERS, Order, check_profile_name, hdr_notes
+from ffcluster.encoders.software_arguments import (
+    ENCODERS,
+    Order,
+    check_options,
+    check_picture,
+    hdr_notes,
+)
 from ffcluster.encoders.software_schemas import SCHEMAS
 from ffcluster.errors import FfclusterError
 
@@ -107,8 +113,9 @@ class SoftwareBackend:
         """See `Backend.arguments`."""
         schema = _BY_NAME[capability.encoder]
         schema.check(profile)
+        check_options(profile, build, schema.encoder)
         picture = picture_for(profile, video, capability.pix_fmts, schema.encoder)
-        check_profile_name(profile, picture.pix_fmt, schema.encoder)
+        check_picture(profile, picture.pix_fmt, schema.encoder)
         order = Order(schema, profile, video, picture, threads)
         return EncodeArguments(
             context_filters=picture.context_filters,
@@ -126,7 +133,7 @@ class SoftwareBackend:
         """Whether the source's pictures cannot go into the encoder as the profile asks."""
         try:
             picture = picture_for(profile, video, capability.pix_fmts, capability.encoder)
-            check_profile_name(profile, picture.pix_fmt, capability.encoder)
+            check_picture(profile, picture.pix_fmt, capability.encoder)
         except FfclusterError as error:
             return str(error)
         return None

@@ -9,10 +9,11 @@ import attrs
 
 from ffcluster.core.media import VideoFormat
 from ffcluster.core.profile import Profile, RateMode
+from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.picture import Picture
 from ffcluster.encoders.pixfmt import PixelFormat
 from ffcluster.encoders.schema import EncoderSchema
-from ffcluster.errors import InvalidOption
+from ffcluster.errors import InvalidOption, UnsupportedOption
 
 _MASTERING = re.compile(
     r"G\((\d+),(\d+)\)B\((\d+),(\d+)\)R\((\d+),(\d+)\)WP\((\d+),(\d+)\)L\((\d+),(\d+)\)"
@@ -113,6 +114,9 @@ def _svt(order: Order) -> list[str]:
     params: dict[str, str] = {}
     if order.threads:
         params["lp"] = str(min(order.threads, 6))
+    if order.frame_rate:
+        # A short piece may claim more frames per second than this encoder agrees to.
+        params["fps-num"], params["fps-denom"] = order.frame_rate.split("/")
     if profile.tune is not None:
         params["tune"] = {"vq": "0", "psnr": "1"}[profile.tune]
     mastering = _svt_mastering(order.video.mastering_display)
@@ -247,7 +251,7 @@ _PROFILE_LIMITS: dict[tuple[str, str], tuple[tuple[int, int], int]] = {
 }
 
 
-def check_profile_name(profile: Profile, pix_fmt: PixelFormat, encoder: str) -> None:
+def _check_profile_name(profile: Profile, pix_fmt: PixelFormat, encoder: str) -> None:
     """Refuse a codec profile that cannot hold the pixel format; encoders would fail on it.
 
     Raises:
@@ -274,6 +278,52 @@ def check_profile_name(profile: Profile, pix_fmt: PixelFormat, encoder: str) -> 
             option="codec_profile",
             advice="leave the profile out: the encoder then writes the one that is needed",
         )
+
+
+def check_picture(profile: Profile, pix_fmt: PixelFormat, encoder: str) -> None:
+    """Refuse what `encoder` cannot do with pictures in `pix_fmt`.
+
+    Raises:
+        InvalidOption: The codec profile cannot hold them.
+        UnsupportedOption: It cannot keep them without loss.
+    """
+    _check_profile_name(profile, pix_fmt, encoder)
+    lossless = profile.rate.mode is RateMode.LOSSLESS
+    if lossless and encoder == "libvpx-vp9" and pix_fmt.depth > 8:
+        # Its lossless mode was seen to change single pictures of 10-bit video.
+        raise UnsupportedOption(
+            message="libvpx-vp9 is not exact with more than 8 bits per sample",
+            option="lossless",
+            advice="use --encoder libx265 or ffv1",
+        )
+
+
+def check_options(profile: Profile, build: FfmpegBuild, encoder: str) -> None:
+    """Refuse options that this ffmpeg's library is too old for: it would only warn.
+
+    Raises:
+        UnsupportedOption: There is one.
+    """
+    if encoder != "libsvtav1" or build.at_least(*_NEWER_SVT):
+        return
+    for name, value in profile.encoder_options:
+        if name in _NEWER_SVT_OPTIONS or (name, value) in _NEWER_SVT_VALUES:
+            raise UnsupportedOption(
+                message=f"libsvtav1's {name}={value} needs a newer ffmpeg than {build.version}",
+                option=name,
+            )
+
+
+# SVT-AV1 2.0 and newer; ffmpeg says which one it has only when it encodes.
+_NEWER_SVT = (7, 0)
+_NEWER_SVT_OPTIONS = frozenset(
+    {"enable-qm", "qm-min", "qm-max", "enable-variance-boost", "variance-boost-strength"}
+    | {"variance-octile", "sharpness", "film-grain-denoise"}
+)
+_NEWER_SVT_VALUES = frozenset(
+    {("tune", "2"), ("tune", "3"), ("tune", "4"), ("enable-dlf", "2"), ("enable-tf", "2")}
+    | {("fast-decode", "2")}
+)
 
 
 def _aom_profile(shift: tuple[int, int], depth: int) -> str:

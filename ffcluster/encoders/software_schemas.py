@@ -64,7 +64,7 @@ def _flags(names: str) -> dict[str, Rule]:
 _X264_OPTIONS: dict[str, Rule] = {
     **_flags(
         "8x8dct cabac chroma-me dct-decimate fast-pskip mbtree mixed-refs psy weightb "
-        "constrained-intra aud bluray-compat pic-struct b-intra"
+        "constrained-intra aud bluray-compat pic-struct"
     ),
     "aq-mode": Int(0, 3),
     "aq-strength": Number(0, 3),
@@ -131,7 +131,7 @@ _X265_OPTIONS: dict[str, Rule] = {
         "amp aq-motion b-intra b-pyramid constrained-intra cutree early-skip fades fast-intra "
         "hdr10-opt hdr10 hdr-opt hevc-aq high-tier hrd limit-modes limit-sao rc-grain rect "
         "repeat-headers sao sao-non-deblock signhide ssim-rd strong-intra-smoothing "
-        "temporal-mvp tskip tskip-fast weightb weightp aud info uhd-bd dynamic-rd splitrd-skip"
+        "temporal-mvp tskip tskip-fast weightb weightp aud info splitrd-skip"
     ),
     "aq-mode": Int(0, 4),
     "aq-strength": Number(0, 3),
@@ -283,7 +283,6 @@ _VP9_OPTIONS: dict[str, Rule] = {
     "max-intra-rate": Int(0, 10_000),
     "sharpness": Int(0, 7),
     "enable-tpl": FLAG,
-    "min-gf-interval": Int(0, 25),
     "level": Pattern(r"[1-6](\.[0-2])?", "a level such as 4.1"),
 }
 _AOM_OPTIONS: dict[str, Rule] = {
@@ -293,7 +292,7 @@ _AOM_OPTIONS: dict[str, Rule] = {
     "tile-columns": Int(0, 6),
     "tile-rows": Int(0, 6),
     "frame-parallel": FLAG,
-    "auto-alt-ref": Int(0, 2),
+    "auto-alt-ref": FLAG,
     "lag-in-frames": Int(0, 48),
     "arnr-max-frames": Int(0, 15),
     "arnr-strength": Int(0, 6),

@@ -143,7 +143,7 @@ class _Blob(Resource):
     isLeaf = True
 
     def __init__(self, shelf: Shelf, kind: str, name: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._shelf, self._kind, self._name = shelf, kind, name
 
     def render_GET(self, request: Request) -> int | bytes:
@@ -252,7 +252,7 @@ class _Kind(Resource):
     """`/v1/KIND/`."""
 
     def __init__(self, shelf: Shelf, kind: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._shelf, self._kind = shelf, kind
 
     def getChild(self, path: bytes, request: Request) -> IResource:
@@ -284,7 +284,7 @@ class BoundedRequest(Request):
             b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % refusal
         )
         self.channel.loseConnection()
-        super().gotLength(0)
+        super().gotLength(0)  # type: ignore[no-untyped-call]
 
     def _refusal(self, length: int | None) -> bytes | None:
         site: CoordinatorSite = self.channel.site
@@ -321,12 +321,14 @@ class CoordinatorSite(Site):
         block_limit: int,
         loopback_only: bool,
     ) -> None:
-        super().__init__(root, timeout=120, reactor=reactor)
-        # HTTP/2 would break streamed uploads.
-        self.acceptableProtocols = lambda: [b"http/1.1"]
+        super().__init__(root, timeout=120, reactor=reactor)  # type: ignore[no-untyped-call]
         self.token = token
         self.block_limit = block_limit
         self._loopback_only = loopback_only
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 only: HTTP/2 would break streamed uploads."""
+        return [b"http/1.1"]
 
     def allows_host(self, host: str) -> bool:
         """Whether a Host header may be answered."""
@@ -336,7 +338,7 @@ class CoordinatorSite(Site):
         """Find the resource, with the headers that every answer has."""
         request.setHeader("server", "ffcluster")
         request.setHeader("x-content-type-options", "nosniff")
-        return super().getResourceFor(request)  # type: ignore[no-any-return]
+        return super().getResourceFor(request)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _GuardedConnection(ProtocolWrapper):
@@ -348,8 +350,8 @@ class _GuardedConnection(ProtocolWrapper):
     factory: GuardedFactory
 
     def makeConnection(self, transport: Any) -> None:
-        self._deadline = self.factory.reactor.callLater(_HEADER_DEADLINE_S, self.abortConnection)
-        super().makeConnection(transport)
+        self._deadline = self.factory.reactor.callLater(_HEADER_DEADLINE_S, transport.abortConnection)
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]
 
     def headers_arrived(self) -> None:
         """The first request's headers are whole."""
@@ -358,7 +360,7 @@ class _GuardedConnection(ProtocolWrapper):
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
         self.headers_arrived()
-        super().connectionLost(reason)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
 
 class GuardedFactory(WrappingFactory):
@@ -368,7 +370,7 @@ class GuardedFactory(WrappingFactory):
     noisy = False
 
     def __init__(self, reactor: Any, site: CoordinatorSite, max_connections: int) -> None:
-        super().__init__(site)
+        super().__init__(site)  # type: ignore[no-untyped-call]
         self.reactor = reactor
         self._max_connections = max_connections
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from fractions import Fraction
 from types import UnionType
@@ -29,12 +30,21 @@ def _strict_float(value: Any, _: type) -> float:
     return float(value)
 
 
-def _strict_str(value: Any, _: type) -> str:
+def _strict_str(value: Any, kind: type) -> str:
     if type(value) is not str:
         raise ValueError(f"expected a string, got {type(value).__name__}")
     if len(value) > _LONGEST_TEXT:
         raise ValueError(f"string of {len(value)} characters; {_LONGEST_TEXT} are allowed")
-    return value
+    # cattrs hands members of a StrEnum to the hook of `str` too.
+    return _member(value, kind) if issubclass(kind, enum.StrEnum) else value
+
+
+def _member(value: str, kind: type[enum.StrEnum]) -> enum.StrEnum:
+    try:
+        return kind(value)
+    except ValueError:
+        names = ", ".join(kind)
+        raise ValueError(f"{value[:40]!r} is not one of {names}") from None
 
 
 def _strict_bool(value: Any, _: type) -> bool:
@@ -68,7 +78,7 @@ _converter = make_converter()
 
 
 def _types(union: UnionType | type) -> dict[str, type]:
-    members: tuple[type, ...] = get_args(union) or (union,)  # type: ignore[assignment]
+    members: tuple[type, ...] = get_args(union) or (union,)
     return {member.TYPE: member for member in members}  # type: ignore[attr-defined]
 
 

@@ -6,7 +6,7 @@ keys are ignored, so that later versions may add some. Sizes are bounded by the 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 from attrs import validators
@@ -21,16 +21,12 @@ MAX_MESSAGE_BYTES = 4 * 2**20
 # A job's full list of segments may be long; it goes only from coordinator to client.
 MAX_REPLY_BYTES = 64 * 2**20
 
-_ID = validators.and_(validators.max_len(64), validators.matches_re(r"[A-Za-z0-9_-]+"))
-_NAME = validators.and_(validators.min_len(1), validators.max_len(256))
-_TEXT = validators.max_len(4096)
+_ID: Any = validators.and_(validators.max_len(64), validators.matches_re(r"[A-Za-z0-9_-]+"))
+_NAME: Any = validators.and_(validators.min_len(1), validators.max_len(256))
+_TEXT: Any = validators.max_len(4096)
 _COUNT = validators.and_(validators.ge(0), validators.lt(2**53))
 _SECONDS = validators.and_(validators.ge(0.0), validators.le(1e9))
 _SHA256 = validators.matches_re(r"[0-9a-f]{64}")
-
-
-def _id(**options: object) -> str:
-    return attrs.field(validator=_ID, **options)  # type: ignore[no-any-return, call-overload]
 
 
 @attrs.frozen
@@ -99,7 +95,7 @@ class Offer:
 
     TYPE: ClassVar[str] = "offer"
     epoch: int = attrs.field(validator=_COUNT)
-    job_id: str = _id()
+    job_id: str = attrs.field(validator=_ID)
     order: EncodeOrder
     piece: BlobRef
     upload: str = attrs.field(validator=validators.matches_re(r"/v1/[A-Za-z0-9_/-]{1,256}"))
@@ -209,7 +205,7 @@ class UploadReady:
 
     TYPE: ClassVar[str] = "upload_ready"
     reply_to: int = attrs.field(validator=_REQUEST)
-    upload_id: str = _id()
+    upload_id: str = attrs.field(validator=_ID)
     path: str = attrs.field(validator=validators.matches_re(r"/v1/[A-Za-z0-9_/-]{1,256}"))
 
 
@@ -228,7 +224,7 @@ class GetJob:
 
     TYPE: ClassVar[str] = "get_job"
     request: int = attrs.field(validator=_REQUEST)
-    job_id: str = _id()
+    job_id: str = attrs.field(validator=_ID)
     segments: bool = False
 
 
@@ -246,7 +242,7 @@ class CancelJob:
 
     TYPE: ClassVar[str] = "cancel_job"
     request: int = attrs.field(validator=_REQUEST)
-    job_id: str = _id()
+    job_id: str = attrs.field(validator=_ID)
 
 
 @attrs.frozen
@@ -258,7 +254,7 @@ class WatchJob:
 
     TYPE: ClassVar[str] = "watch_job"
     request: int = attrs.field(validator=_REQUEST)
-    job_id: str = _id()
+    job_id: str = attrs.field(validator=_ID)
 
 
 @attrs.frozen

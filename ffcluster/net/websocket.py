@@ -63,13 +63,14 @@ class Connection:
     @property
     def address(self) -> str:
         """`host:port` of the other side."""
-        peer = self._protocol.transport.getPeer()
+        transport: Any = self._protocol.transport
+        peer = transport.getPeer()
         return f"{peer.host}:{peer.port}"
 
     def send(self, payload: bytes) -> None:
         """Send one text message; after the end of the connection it is dropped in silence."""
         try:
-            self._protocol.sendMessage(payload, isBinary=False)
+            self._protocol.sendMessage(payload, isBinary=False)  # type: ignore[no-untyped-call]
         except Disconnected:
             return
 
@@ -128,12 +129,12 @@ class CoordinatorSocketFactory(WebSocketServerFactory):
         make_peer: Callable[[], Peer],
         max_connections: int,
     ) -> None:
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             server=f"ffcluster/{__version__}", protocols=[SUBPROTOCOL], reactor=reactor
         )
         self.admit = admit
         self.make_peer = make_peer
-        self.setProtocolOptions(
+        self.setProtocolOptions(  # type: ignore[no-untyped-call]
             maxFramePayloadSize=MAX_MESSAGE_BYTES,
             maxMessagePayloadSize=MAX_MESSAGE_BYTES,
             maxConnections=max_connections,
@@ -175,7 +176,7 @@ class _ClientFactory(WebSocketClientFactory):
     def __init__(
         self, reactor: Any, address: CoordinatorAddress, token: str | None, peer: Peer
     ) -> None:
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             address.websocket_url,
             useragent=f"ffcluster/{__version__}",
             protocols=[SUBPROTOCOL],
@@ -186,7 +187,7 @@ class _ClientFactory(WebSocketClientFactory):
         self.peer = peer
         self.was_open = False
         self.opened: Deferred[Connection] = Deferred()
-        self.setProtocolOptions(
+        self.setProtocolOptions(  # type: ignore[no-untyped-call]
             maxFramePayloadSize=MAX_REPLY_BYTES, maxMessagePayloadSize=MAX_REPLY_BYTES, **_OPTIONS
         )
 

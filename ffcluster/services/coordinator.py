@@ -146,7 +146,7 @@ class CoordinatorService(Service):
 
     def startService(self) -> None:
         """Begin to listen; `started` tells when, or why not."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         for warning in self.settings.warnings:
             log.warn("{warning}", warning=warning)
         starting = ensureDeferred(self._start())
@@ -211,7 +211,7 @@ class CoordinatorService(Service):
         kind = TCP6ServerEndpoint if ":" in settings.interface else TCP4ServerEndpoint
         endpoint = kind(self._reactor, settings.port, interface=settings.interface)
         try:
-            return await endpoint.listen(GuardedFactory(self._reactor, site, _MAX_CONNECTIONS))
+            return await endpoint.listen(GuardedFactory(self._reactor, site, _MAX_CONNECTIONS))  # type: ignore[no-untyped-call]
         except CannotListenError as error:
             raise OutputUnwritable(
                 message=f"Cannot listen on {settings.interface} port {settings.port}: "
@@ -238,7 +238,7 @@ class CoordinatorService(Service):
 
     def stopService(self) -> Deferred[None]:
         """End every job's processes, leave no partial file, and stop listening."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return ensureDeferred(self._stop())
 
     # --- the loop ------------------------------------------------------------------------------

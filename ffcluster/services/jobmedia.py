@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+from twisted.internet.defer import DeferredLock, ensureDeferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -186,15 +185,17 @@ class JobMedia:
         """
         summary, carry = self._indexed(), self._carry
         assert carry is not None  # noqa: S101 - set together with the summary
+        keeps_timing = self.spec.profile.keeps_timing
         await self._join.finish()
         await verify_published(
             self._runner,
             self._partial,
-            source=self.source,
-            index_path=self._index_path,
-            spec=self.spec,
-            carry=carry,
-            frame_count=self._join.frame_count if not self.spec.profile.keeps_timing else None,
+            self.source,
+            self._index_path,
+            self.spec,
+            carry,
+            keeps_timing=keeps_timing,
+            frames=None if keeps_timing else self._join.frame_count,
         )
         sha256 = await deferToThread(files.sha256_of, self._partial)
         size = (await deferToThread(self._partial.stat)).st_size
@@ -330,9 +331,7 @@ class _JoinQueue:
         if self._joiner is None:
             self._reorder_frames = max(self._reorder_frames, following.report.reorder_frames)
             self._joiner = self._make_joiner(self.in_band, self._reorder_frames)
-            started: Any = self._joiner.start()
-            if isinstance(started, Deferred):
-                await started
+            self._joiner.start()
         try:
             await self._joiner.append(
                 self._result_path(following.epoch), following.frames, following.report
@@ -344,8 +343,8 @@ class _JoinQueue:
 
     async def _start_over(self, restart: NeedsRestart) -> None:
         log.info("the join starts over: {reason}", reason=restart)
-        self.in_band = self.in_band or restart.in_band
-        self._reorder_frames = max(self._reorder_frames, restart.reorder_frames)
+        self.in_band = self.in_band or bool(restart.in_band)
+        self._reorder_frames = max(self._reorder_frames, restart.reorder_frames or 0)
         joiner, self._joiner = self._joiner, None
         self._position = 0
         if joiner is not None:

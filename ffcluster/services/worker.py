@@ -82,7 +82,7 @@ class WorkerService(Service):
 
     def startService(self) -> None:
         """Find out what this machine can do, then connect, again and again."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         for warning in self.settings.warnings:
             log.warn("{warning}", warning=warning)
         self._living = ensureDeferred(self._live())
@@ -90,7 +90,7 @@ class WorkerService(Service):
 
     def stopService(self) -> Deferred[Any]:
         """End everything now: encoders, the session, temporary files."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return ensureDeferred(self._stop())
 
     def drain(self) -> Deferred[None]:

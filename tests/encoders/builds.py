@@ -45,7 +45,7 @@ def build_at(path: str) -> FfmpegBuild:
 
 @functools.cache
 def builds() -> tuple[FfmpegBuild, ...]:
-    """ffmpeg on PATH, if there is one, and the one of the imageio-ffmpeg wheel."""
+    """The ffmpeg on PATH, if there is one, and the one of the imageio-ffmpeg wheel."""
     paths = [shutil.which("ffmpeg"), imageio_ffmpeg.get_ffmpeg_exe()]
     found = [str(Path(path).resolve()) for path in paths if path]
     return tuple(build_at(path) for path in dict.fromkeys(found))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 BIN = Path(sys.executable).parent
 PATIENCE_S = 60
-
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals are sent")
 
 
 class Program:
@@ -48,8 +45,11 @@ class Program:
         return self.log.read_text()
 
 
+Starter = Callable[..., Program]
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[object]:
+def start(tmp_path: Path) -> Iterator[Starter]:
     started: list[Program] = []
 
     def begin(*command: str) -> Program:
@@ -76,22 +76,20 @@ TWISTD = ("twistd", "--nodaemon", "--pidfile=twistd.pid")
 
 
 @pytest.mark.parametrize("front", [TWISTD + SERVER, ("ffcluster", "server", *SERVER[1:])])
-def test_coordinator_ends_with_0_on_sigterm(start: object, front: tuple[str, ...]) -> None:
-    program = start(*front)  # type: ignore[operator]
+def test_coordinator_ends_with_0_on_sigterm(start: Starter, front: tuple[str, ...]) -> None:
+    program = start(*front)
     program.said(r"coordinator listens on 127\.0\.0\.1 port \d+")
     program.process.send_signal(signal.SIGTERM)
     program.ends_with(0)
     assert not (program.log.parent / "twistd.pid").exists()
 
 
-def test_coordinator_that_cannot_listen_says_so_and_ends_with_1(start: object) -> None:
+def test_coordinator_that_cannot_listen_says_so_and_ends_with_1(start: Starter) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        program = start(  # type: ignore[operator]
-            *TWISTD, "ffcluster-server", f"--port={port}", "--state-dir=state"
-        )
+        program = start(*TWISTD, "ffcluster-server", f"--port={port}", "--state-dir=state")
         log = program.ends_with(1)
     assert f"port {port}" in log
     assert "Choose another --port" in log
@@ -101,11 +99,9 @@ def test_coordinator_that_cannot_listen_says_so_and_ends_with_1(start: object) -
 
 @pytest.mark.parametrize("front", [(*TWISTD, "ffcluster-worker"), ("ffcluster", "worker")])
 def test_worker_that_is_not_persistent_ends_with_4_without_a_coordinator(
-    start: object, front: tuple[str, ...]
+    start: Starter, front: tuple[str, ...]
 ) -> None:
-    program = start(  # type: ignore[operator]
-        *front, "--no-persistent", f"--server-port={unused_port()}", "--work-dir=work"
-    )
+    program = start(*front, "--no-persistent", f"--server-port={unused_port()}", "--work-dir=work")
     log = program.ends_with(4)
     assert "No coordinator answers" in log
     assert "Traceback" not in log
@@ -113,29 +109,27 @@ def test_worker_that_is_not_persistent_ends_with_4_without_a_coordinator(
 
 
 @pytest.mark.parametrize("connected", [True, False])
-def test_worker_drains_and_ends_with_0_on_sigterm(start: object, connected: bool) -> None:
+def test_worker_drains_and_ends_with_0_on_sigterm(start: Starter, connected: bool) -> None:
     port = str(unused_port())
     if connected:
-        coordinator = start(*TWISTD, *SERVER)  # type: ignore[operator]
+        coordinator = start(*TWISTD, *SERVER)
         port = coordinator.said(r"port (\d+);")[1]
-    program = start(  # type: ignore[operator]
-        *TWISTD, "ffcluster-worker", f"--server-port={port}", "--work-dir=work"
-    )
+    program = start(*TWISTD, "ffcluster-worker", f"--server-port={port}", "--work-dir=work")
     program.said("connected to" if connected else "Trying again")
     program.process.send_signal(signal.SIGTERM)
     program.ends_with(0)
 
 
 def test_worker_of_a_wrong_token_that_is_not_persistent_ends_with_5(
-    start: object, tmp_path: Path
+    start: Starter, tmp_path: Path
 ) -> None:
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     for path, text in ((right, "a-secret-of-many-letters"), (wrong, "another-secret-of-many")):
         path.write_text(text)
         path.chmod(0o600)
-    coordinator = start(*TWISTD, *SERVER, f"--token-file={right}")  # type: ignore[operator]
+    coordinator = start(*TWISTD, *SERVER, f"--token-file={right}")
     port = coordinator.said(r"port (\d+);")[1]
-    program = start(  # type: ignore[operator]
+    program = start(
         *TWISTD, "ffcluster-worker", f"--server-port={port}", "--work-dir=work",
         "--no-persistent", f"--token-file={wrong}",
     )  # fmt: skip
@@ -152,8 +146,8 @@ def test_worker_of_a_wrong_token_that_is_not_persistent_ends_with_5(
         ("ffcluster-worker", "--slots=0"),
     ],
 )
-def test_bad_options_end_twistd_with_a_message(start: object, arguments: tuple[str, ...]) -> None:
-    program = start(*TWISTD, *arguments)  # type: ignore[operator]
+def test_bad_options_end_twistd_with_a_message(start: Starter, arguments: tuple[str, ...]) -> None:
+    program = start(*TWISTD, *arguments)
     log = program.ends_with(1)
     assert arguments[1] in log
     assert "Traceback" not in log

@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import attrs
 import av
 import pytest
 from av.sidedata.sidedata import Type as SideDataType
@@ -32,7 +31,8 @@ from ffcluster.encoders.rules import (
 from ffcluster.encoders.schema import EncoderSchema
 from ffcluster.encoders.software import SoftwareBackend
 from ffcluster.encoders.software_schemas import SCHEMAS
-from tests.encoders.builds import build_id, builds, capability, run, video
+from ffcluster.errors import UnsupportedOption
+from tests.encoders.builds import build_id, builds, capability, detected, run, video
 
 BACKEND = SoftwareBackend()
 BY_NAME = {schema.encoder: schema for schema in SCHEMAS}
@@ -183,6 +183,8 @@ def test_every_rate_mode_and_bit_depth_encodes(
     build: FfmpegBuild, encoder: str, tmp_path: Path
 ) -> None:
     for rate, pix_fmt in itertools.product(rates(BY_NAME[encoder]), formats(build, encoder)):
+        if rate.mode is RateMode.LOSSLESS and encoder == "libvpx-vp9" and pix_fmt[-2:] == "le":
+            continue
         out = tmp_path / "out.mkv"
         encode(build, profile_for(encoder, rate=rate), video(pix_fmt=pix_fmt), out)
         with av.open(str(out)) as container:
@@ -256,6 +258,11 @@ SAMPLES = {
     "colormatrix": "bt709",
     "transfer": "bt709",
     "tiles": "2x1",
+    "rc-lookahead": "20",
+    "tile-columns": "1",
+    "tile-rows": "1",
+    "tune": "1",
+    "film-grain": "8",
     "range": "limited",
     "ctu": "32",
     "qpmax": "51",
@@ -287,41 +294,22 @@ def sample(name: str, rule: Rule) -> str:
     raise AssertionError(f"{name} needs a sample")
 
 
-# Names that the libraries of older builds do not know yet.
-NEWER = {
-    5: {
-        "libsvtav1": {
-            "enable-qm",
-            "qm-min",
-            "qm-max",
-            "enable-variance-boost",
-            "variance-boost-strength",
-            "variance-octile",
-            "sharpness",
-            "film-grain-denoise",
-            "min-qp",
-            "max-qp",
-        },
-    },
-}
-
-
 @every_build
 @every_encoder
 def test_every_option_on_the_allowlist_is_understood(
     build: FfmpegBuild, encoder: str, tmp_path: Path
 ) -> None:
     schema = BY_NAME[encoder]
-    newer = NEWER.get(build.major, {}).get(encoder, set())
     refused = []
     for name, rule in schema.options.items():
-        if name in newer:
-            continue
         is_svt = encoder == "libsvtav1" and name == "mastering-display"
         value = schema.check_option(name, SVT_MASTERING if is_svt else sample(name, rule))
         profile = profile_for(encoder, encoder_options=((name, value),))
         try:
             encode(build, profile, video(), tmp_path / "out.mkv")
+        except UnsupportedOption as error:
+            assert encoder == "libsvtav1"
+            assert "newer ffmpeg" in str(error)
         except AssertionError as error:
             refused.append(f"{name}={value}: {str(error)[-300:]}")
     assert not refused, "\n".join(refused)
@@ -332,12 +320,13 @@ def test_every_option_on_the_allowlist_is_understood(
     ("encoder", "pix_fmt"),
     [
         *itertools.product(
-            ("libx264", "libx265", "libvpx-vp9", "ffv1"),
+            ("libx264", "libx265", "ffv1"),
             ("yuv420p", "yuvj420p", "yuv420p10le", "yuv422p", "yuv422p10le", "yuv444p"),
         ),
         *itertools.product(
-            ("libx265", "libvpx-vp9", "ffv1"), ("yuv420p12le", "yuv444p12le", "gbrp10le")
+            ("libvpx-vp9",), ("yuv420p", "yuvj420p", "yuv422p", "yuv440p", "yuv444p", "gbrp")
         ),
+        *itertools.product(("libx265", "ffv1"), ("yuv420p12le", "yuv444p12le", "gbrp10le")),
         *itertools.product(("libx265", "ffv1"), ("gray", "gray10le")),
         *itertools.product(("ffv1",), ("yuv420p16le", "rgb24", "bgra", "yuva420p", "nv12")),
     ],
@@ -351,12 +340,10 @@ def test_lossless_keeps_every_sample(
     out = tmp_path / "out.mkv"
     encode(build, profile, source, out)
     pattern = f"testsrc2=s=128x96:r=25:d={FRAMES / 25},format={pix_fmt}"
-    # Both in the format that came out: that conversion only moves samples about.
-    with av.open(str(out)) as container:
-        stored = container.streams.video[0].pix_fmt
-    same = stored if stored.replace("yuvj", "yuv") != pix_fmt.replace("yuvj", "yuv") else pix_fmt
-    before = pictures(build, "-f", "lavfi", "-i", pattern, "-vf", f"format={same}")
-    after = pictures(build, "-i", str(out))
+    # FFV1 says nothing of the range, so converting back to a full-range name would stretch it.
+    back = () if pix_fmt.startswith("yuvj") else ("-vf", f"format={pix_fmt}")
+    before = pictures(build, "-f", "lavfi", "-i", pattern)
+    after = pictures(build, "-i", str(out), *back)
     assert len(before) == FRAMES
     assert after == before
 
@@ -381,9 +368,7 @@ def test_header_is_the_same_whatever_a_piece_says_of_its_rate(
             input_args=("-f", "lavfi", "-i", pattern),
         )
         headers.add(header(out))
-    if encoder != "libsvtav1" and encoder != "libaom-av1":
-        assert len(headers) == 1
-    assert headers
+    assert len(headers) == 1
 
 
 @every_build
@@ -441,16 +426,19 @@ def test_every_filter_and_option_on_the_allowlist_is_understood(
         "cx": "5", "cy": "5", "s": "9", "size": "5", "max": "100", "la": "0.5", "ca": "0.5",
         "cycle": "5", "block": "8", "range": "tv", "p": "7", "pc": "5", "r": "7", "rc": "5",
     }  # fmt: skip
-    if name == "delogo":
+    if name in ("delogo", "drawbox"):
         samples |= {"h": "32"}
-    if name == "drawbox":
-        samples |= {"h": "32"}
+    if name == "pad":
+        samples |= {"w": "iw+8", "h": "ih*2"}
+    if name == "atadenoise":
+        samples |= {"s": "9"}
     if name == "hue":
         samples |= {"h": "30", "s": "1", "b": "0"}
     if name in ("lut", "lutyuv", "lutrgb"):
         samples = dict.fromkeys(spec.options, "negval")
     for option, rule in spec.options.items():
         given = {o: samples.get(o, "") or sample(o, spec.options[o]) for o in spec.required}
+        given |= {o: samples[o] for o in spec.together}
         given[option] = samples[option] if option in samples else sample(option, rule)
         _accepts(build, make_filter(name, given.items()))
     if not spec.required:
@@ -488,8 +476,9 @@ def test_context_makes_a_window_filter_exact_at_segment_borders(
     assert part == whole[first:stop]
 
 
-def test_detection_finds_the_software_encoders_of_the_wheel() -> None:
-    newest = builds()[-1]
-    found = {c.encoder for c in map(lambda s: capability(newest, s.encoder), SCHEMAS) if c}
+@every_build
+def test_detection_finds_every_software_encoder_that_is_listed(build: FfmpegBuild) -> None:
+    found = {c.encoder for c in detected(build).capabilities}
+    assert found == set(BY_NAME) & build.encoders
     assert {"libx264", "libx265", "libvpx-vp9", "ffv1"} <= found
-    assert all(attrs.has(type(c)) for c in [capability(newest, "libx264")])
+    assert not detected(build).errors

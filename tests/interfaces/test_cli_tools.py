@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -226,3 +227,15 @@ def test_help_imports_neither_twisted_nor_av_nor_rich() -> None:
 def test_unknown_command_is_a_usage_error() -> None:
     result = invoke(FakeClient(), "enlighten")
     assert result.exit_code == 2
+
+
+def test_every_command_and_option_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    context = click.Context(cli)
+    for name in _COMMANDS:
+        assert f"`{name}" in text, name
+    for command in ("encode", "plan", "verify", "submit", "wait"):
+        found = cli.get_command(context, command)
+        assert found is not None
+        flags = [flag for p in found.params for flag in p.opts if flag.startswith("--")]
+        assert [flag for flag in flags if flag not in text] == [], command
