@@ -185,7 +185,7 @@ def _vfr_mkv(directory: Path) -> Path:
 @_kind("vfr_90k_mp4")
 def _vfr_90k(directory: Path) -> Path:
     path = directory / "vfr_90k_mp4.mp4"
-    ffmpeg(*pictures(120, rate="30"), "-vf", "settb=1/90000,setpts='N*3000+1111*mod(N*N,7)'",
+    ffmpeg(*pictures(120, rate="30"), "-vf", "settb=1/90000,setpts='N*3000+411*mod(N*N,7)'",
            "-fps_mode", "passthrough", "-enc_time_base", "1/90000", *_X264, *_OPEN,
            "-video_track_timescale", "90000", str(path))  # fmt: skip
     return path

@@ -61,7 +61,7 @@ def check_installed(wheels: list[Path]) -> None:
 
 def main() -> None:
     """Check every wheel in the folder given as argument."""
-    wheels = sorted(Path(sys.argv[1]).glob("*.whl"))
+    wheels = sorted(Path(sys.argv[1]).resolve().glob("*.whl"))
     ours = [wheel for wheel in wheels if wheel.name.startswith("ffcluster-")]
     if len(ours) != 1:
         raise SystemExit(f"one wheel of ffcluster is needed, found {[w.name for w in ours]}")

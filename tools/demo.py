@@ -29,7 +29,7 @@ WORKERS = 2
 SAMPLE_S = 30
 # Best first; what the installed ffmpeg has decides. Every build has mpeg4 and ffv1.
 SAMPLE_ENCODERS = (
-    ("libx264", ("-preset", "veryfast", "-crf", "16", "-g", "120")),
+    ("libx264", ("-preset", "veryfast", "-crf", "20", "-g", "120")),
     ("mpeg4", ("-q:v", "3", "-g", "60")),
 )
 OUTPUTS = (
@@ -69,7 +69,7 @@ def make_sample(ffmpeg: Path, encoders: set[str], target: Path) -> None:
     command = [
         str(ffmpeg), "-hide_banner", "-v", "error", "-nostdin", "-y",
         "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound,
-        "-vf", "noise=alls=12:allf=t,format=yuv420p",
+        "-vf", "noise=alls=3:allf=t,format=yuv420p",
         "-c:v", encoder, *options, "-c:a", "aac", "-b:a", "128k",
         "-metadata:s:a:0", "language=eng", str(partial),
     ]  # fmt: skip

@@ -319,7 +319,11 @@ class _Reader:
             )
         for pair in value.split(":"):
             key, separator, given = pair.strip().partition("=")
-            self.collect(partial(self._param, item, key, given if separator else "1"))
+            if separator:
+                self.collect(partial(self._param, item, key, given))
+            else:
+                # A switch without a value is on.
+                self.collect(partial(self._encoder_option, key.replace("_", "-"), "1"))
 
     def _param(self, item: Item, key: str, value: str) -> None:
         key = key.replace("_", "-")

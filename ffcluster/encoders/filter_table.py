@@ -367,7 +367,8 @@ FILTERS: Mapping[str, FilterSpec] = {
         reach=_deinterlacer("field"),
     ),
     "atadenoise": FilterSpec(
-        {f"{plane}{edge}": Number(0, 5) for plane in range(3) for edge in "ab"}
+        {f"{plane}a": Number(0, 0.3) for plane in range(3)}
+        | {f"{plane}b": Number(0, 5) for plane in range(3)}
         | {"s": Int(5, 129), "p": Int(0, 7), "a": one_of("p s")},
         ("0a", "0b", "1a", "1b", "2a", "2b", "s", "p"),
         reach=_averaging,

@@ -194,10 +194,9 @@ class PieceEncoder:
     async def _compare(self, seen: Path, shown: Path) -> bool:
         reactor = self._runner.reactor
         pool = reactor.getThreadPool()
-        read: list[list[bytes]] = []
-        for path in (seen, shown):
-            read.append(await threads.deferToThreadPool(reactor, pool, read_hashes, path))
-        different = first_difference(*read)
+        given = await threads.deferToThreadPool(reactor, pool, read_hashes, seen)
+        decoded = await threads.deferToThreadPool(reactor, pool, read_hashes, shown)
+        different = first_difference(given, decoded)
         if different is not None:
             frame = self._order.frames.first + different
             raise ResultInvalid(

@@ -172,9 +172,14 @@ class MediaIndex:
     def last_packet(self, first: int, stop: int) -> int:
         """Last packet that frames [first, stop) need, with those after it that hold no frame."""
         last = max(self.order[first:stop])
-        while last + 1 < self.packets and not self.flags[last + 1] & FRAME:
+        while last + 1 < self.packets and self._holds_nothing(last + 1):
             last += 1
         return last
+
+    def _holds_nothing(self, packet: int) -> bool:
+        """Whether the packet only serves others; not so what lies before the film's first frame."""
+        time = self.pts[packet]
+        return not self.flags[packet] & FRAME and (time == NO_TIME or time >= self.shown[0])
 
 
 def presentation_order(pts: Sequence[int], flags: Iterable[int]) -> array[int]:

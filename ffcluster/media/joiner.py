@@ -100,7 +100,7 @@ class JoinSession:
             f"file:{call['target']}",
             "w",
             format=_FORMATS[container],
-            container_options={"max_interleave_delta": _INTERLEAVE_US},
+            container_options={"max_interleave_delta": _INTERLEAVE_US} | self._exact_edits(),
             buffer_size=_BUFFER_BYTES,
         )
         video = output.add_stream_from_template(template, opaque=True)
@@ -118,6 +118,15 @@ class JoinSession:
         output.start_encoding()
         self._beside.started()
         self._output, self._video = output, video
+
+    def _exact_edits(self) -> dict[str, str]:
+        """Let edit lists count finely enough to say exactly when a late video starts."""
+        if self._call["container"] not in ("mp4", "mov"):
+            return {}
+        start_ms = (self._index.shown[0] - self._offset) * self._base * 1000
+        if start_ms.denominator == 1:
+            return {}
+        return {"movie_timescale": str(self._base.denominator)}
 
     def _own_base(self, template: VideoStream) -> Fraction:
         """Time base of the output's video: the source's, or that of the filters' frame rate."""

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.container
 import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from ffcluster.media.limits import MAX_PIXELS, PROTOCOLS, SOURCE_FORMATS
+
+GEN_PTS = int(av.container.Flags.gen_pts.value)  # type: ignore[call-overload]
 
 
 class HelperError(Exception):
@@ -48,6 +51,8 @@ def open_input(
     container = av.open(
         f"file:{path.absolute()}", container_options=settings, metadata_errors="replace"
     )
+    # PyAV asks for missing times to be worked out; ffmpeg does not, and its times are the truth.
+    container.flags &= ~GEN_PTS
     for stream in container.streams.video:
         if stream.codec_context is None:
             continue

@@ -21,6 +21,7 @@ from ffcluster.media.timing import rescale
 
 _MICROSECOND = Fraction(1, 1_000_000)
 # Matroska keeps milliseconds; rounding once more on the way adds the other half.
+_MPEG_AUDIO = frozenset({"mp1", "mp2", "mp3"})
 _ROUNDING_S = Fraction(1, 1000)
 
 
@@ -136,8 +137,9 @@ def _match_streams(
 ) -> list[tuple[Stream, dict[str, Any]]]:
     """Pair the output's streams with those that were to be carried, in their order."""
     expected = list(call["streams"])
-    # A cover is a stream of its own in some containers and an attachment in others.
-    there = [s for s in container.streams if s.index != video.index]
+    # Chapters of mp4 are a text track of their own beside the list of them.
+    chapter_track = "data" if call["chapters"] else ""
+    there = [s for s in container.streams if s.index != video.index and s.type != chapter_track]
     if len(there) != len(expected):
         kinds = ", ".join(s.type for s in there) or "none"
         raise _fail(
@@ -159,7 +161,10 @@ def _is_like(stream: Stream, wanted: dict[str, Any]) -> bool:
         return stream.type in ("video", "attachment")
     if stream.type != wanted["kind"]:
         return False
-    return stream.type == "attachment" or _codec_of(stream) == wanted["codec"]
+    codec = _codec_of(stream)
+    # mp4 has one name for all layers of MPEG audio.
+    layers = codec in _MPEG_AUDIO and wanted["codec"] in _MPEG_AUDIO
+    return stream.type == "attachment" or layers or codec == wanted["codec"]
 
 
 def _compare_times(

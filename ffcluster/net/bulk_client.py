@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionLost,
+    DNSLookupError,
+)
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -30,6 +37,8 @@ from zope.interface import implementer
 
 from ffcluster import __version__
 from ffcluster.errors import (
+    DiskFull,
+    FfclusterError,
     NotFound,
     Refused,
     TransferFailed,
@@ -46,6 +55,12 @@ OnBytes = Callable[[int, int], None]
 # A transfer is taken up again this often before it fails; progress starts the count anew.
 _TRIES = 5
 _PAUSE_S = 0.5
+# A file whose bytes arrive changed is put again this often.
+_REJECTIONS = 2
+# A peer that says nothing for this long is taken for lost; an answer to a block may take as much
+# longer as the slowest useful line needs for the block.
+_SILENCE_LIMIT_S = 60.0
+_SLOWEST_BYTES_PER_S = 4096
 _WRITE_BYTES = 2**20
 _BROKEN = (
     ConnectError,
@@ -56,6 +71,10 @@ _BROKEN = (
     RequestTransmissionFailed,
     OSError,
 )
+
+
+class _Rejected(TransferFailed):
+    """The coordinator got other bytes than were announced, or at another place."""
 
 
 @implementer(IBodyProducer)
@@ -80,20 +99,97 @@ class _Bytes:
         """Nothing to stop."""
 
 
+class _Target:
+    """The file that a fetch writes, with the running hash of what is in it. All of it blocks.
+
+    It is written by one thread at a time; a fetch that is cancelled may close it while a last
+    write is still on its way.
+    """
+
+    def __init__(self, path: Path, size_bytes: int) -> None:
+        self._path = path
+        self._size_bytes = size_bytes
+        self._lock = threading.Lock()
+        self._digest = hashlib.sha256()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: what a full disk did not take must not come again when it is closed.
+            self._file = path.open("a+b", buffering=0)
+            self.offset = self._take_over()
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
+    def _take_over(self) -> int:
+        """Keep what an earlier fetch left, unless it is longer than the file can be."""
+        found = self._file.seek(0, os.SEEK_END)
+        if found > self._size_bytes:
+            self._file.truncate(0)
+            return 0
+        self._file.seek(0)
+        while block := self._file.read(_WRITE_BYTES):
+            self._digest.update(block)
+        return found
+
+    def append(self, data: bytes) -> None:
+        """Write all of `data`, or none of it.
+
+        Raises:
+            TransferFailed: It is more than was announced, or cannot be written.
+            DiskFull: There is no room.
+        """
+        with self._lock:
+            if self.offset + len(data) > self._size_bytes:
+                raise TransferFailed(
+                    message=f"More than the {self._size_bytes} bytes announced arrived."
+                )
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[self._file.write(rest) or 0 :]
+            except OSError as error:
+                self._file.truncate(self.offset)
+                raise _cannot_write(self._path, error) from error
+            self._digest.update(data)
+            self.offset += len(data)
+
+    def prove(self, sha256: str) -> None:
+        """Compare the hash; a wrong file is emptied, so that nothing is built on it.
+
+        Raises:
+            TransferFailed: It differs.
+        """
+        found = self._digest.hexdigest()
+        if found != sha256:
+            self._file.truncate(0)
+            raise TransferFailed(
+                message=f"A file arrived with the SHA-256 {found}; {sha256} was announced."
+            )
+
+    def close(self) -> None:
+        """Close it, after the write that may be on its way."""
+        with self._lock:
+            self._file.close()
+
+
 class _FileReceiver(Protocol):
     """Writes a response's body in threads; the sender is paused while the disk is behind."""
 
-    def __init__(self, file: BinaryIO, on_bytes: Callable[[bytes], None]) -> None:
-        self._file = file
-        self._on_bytes = on_bytes
+    def __init__(self, reactor: Any, target: _Target, on_written: Callable[[], None]) -> None:
+        self._target = target
+        self._on_written = on_written
         self._waiting = bytearray()
         self.transport: Any = None
         self._writing = False
         self._ended: Failure | None = None
-        self.done: Deferred[None] = Deferred()
+        self._reactor = reactor
+        self._silence = reactor.callLater(_SILENCE_LIMIT_S, self._too_silent)
+        self.done: Deferred[None] = Deferred(lambda _: self._stop())
 
     def dataReceived(self, data: bytes) -> None:
+        if self.done.called:
+            return
         self._waiting += data
+        self._silence.reset(_SILENCE_LIMIT_S)
         if len(self._waiting) >= _WRITE_BYTES and not self._writing:
             self._flush()
 
@@ -111,25 +207,41 @@ class _FileReceiver(Protocol):
         self._writing = True
         if self._ended is None and self.transport is not None:
             self.transport.pauseProducing()
-        deferToThread(self._file.write, data).addCallbacks(
-            lambda _: self._written(data), self._failed
-        )
+        deferToThread(self._target.append, data).addCallbacks(self._written, self._failed)
 
-    def _written(self, data: bytes) -> None:
+    def _written(self, _: object) -> None:
         self._writing = False
-        self._on_bytes(data)
+        if self.done.called:
+            return
+        self._on_written()
         if self._ended is not None:
             self._flush()
         elif self.transport is not None:
+            self._silence.reset(_SILENCE_LIMIT_S)
             self.transport.resumeProducing()
 
     def _failed(self, failure: Failure) -> None:
         self._writing = False
-        if self.transport is not None:
-            self.transport.loseConnection()
+        self._stop()
         self._finish(failure)
 
+    def _too_silent(self) -> None:
+        if self._writing:
+            self._silence = self._reactor.callLater(_SILENCE_LIMIT_S, self._too_silent)
+            return
+        self._stop()
+        self._finish(Failure(ConnectionLost(f"nothing came for {_SILENCE_LIMIT_S:g} s")))
+
+    def _stop(self) -> None:
+        """No further byte is wanted."""
+        if self._silence.active():
+            self._silence.cancel()
+        if self.transport is not None and self._ended is None:
+            self.transport.loseConnection()
+
     def _finish(self, reason: Failure) -> None:
+        if self._silence.active():
+            self._silence.cancel()
         if self.done.called:
             return
         if reason.check(ResponseDone):
@@ -154,7 +266,7 @@ class BulkClient:
     async def fetch(
         self,
         path: str,
-        target: Path,
+        path_on_disk: Path,
         *,
         size_bytes: int,
         sha256: str,
@@ -162,57 +274,53 @@ class BulkClient:
     ) -> None:
         """Fetch a file and prove it by its SHA-256.
 
-        What an earlier call left of `target` is kept and completed.
+        What an earlier call left at `path_on_disk` is kept and completed.
 
         Raises:
-            TransferFailed: It did not arrive whole, or is not what was announced.
+            TransferFailed: It did not arrive whole, is not what was announced, or cannot be kept.
+            DiskFull: There is no room for it.
             NotFound, Unauthorized, Refused, Unreachable: The coordinator's answer, or none.
         """
-        digest = hashlib.sha256()
-        file = await deferToThread(_open_to_append, target, digest, size_bytes)
+        target = await deferToThread(_Target, path_on_disk, size_bytes)
         try:
-            await self._fetch_rest(path, file, digest, size_bytes, on_bytes)
-            if digest.hexdigest() != sha256:
-                await deferToThread(file.truncate, 0)
-                raise TransferFailed(
-                    message=f"{path} arrived with the SHA-256 {digest.hexdigest()}, "
-                    f"{sha256} was announced."
-                )
+            await self._fetch_rest(path, target, size_bytes, on_bytes)
+            await deferToThread(target.prove, sha256)
         finally:
-            await deferToThread(file.close)
+            await deferToThread(target.close)
 
     async def _fetch_rest(
-        self, path: str, file: BinaryIO, digest: Any, size_bytes: int, on_bytes: OnBytes | None
+        self, path: str, target: _Target, size_bytes: int, on_bytes: OnBytes | None
     ) -> None:
-        offset = file.tell()
         tries = 0
 
-        def arrived(data: bytes) -> None:
-            nonlocal offset
-            digest.update(data)
-            offset += len(data)
+        def written() -> None:
             if on_bytes is not None:
-                on_bytes(offset, size_bytes)
+                on_bytes(target.offset, size_bytes)
 
-        while offset < size_bytes:
-            before = offset
-            wanted = {"Range": f"bytes={offset}-"} if offset else {}
+        while target.offset < size_bytes:
+            before = target.offset
+            error: Exception | None = None
             try:
-                response = await self._request("GET", path, wanted)
-                if offset and response.code != http.PARTIAL_CONTENT:
-                    raise TransferFailed(message=f"{path} cannot be fetched from byte {offset}.")
-                receiver = _FileReceiver(file, arrived)
-                response.deliverBody(receiver)
-                await receiver.done
-            except (*_BROKEN, Unreachable) as error:
-                tries = 0 if offset > before else tries + 1
+                await self._fetch_stretch(path, target, written)
+            except (*_BROKEN, Unreachable) as broken:
+                _raise_if_cancelled(broken)
+                error = broken
+            if target.offset < size_bytes:
+                tries = 0 if target.offset > before else tries + 1
                 await self._pause_or_give_up(path, tries, error)
-            else:
-                if offset < size_bytes:
-                    tries += 1
-                    await self._pause_or_give_up(path, tries, None)
-        if offset > size_bytes:
-            raise TransferFailed(message=f"{path} is longer than the {size_bytes} bytes announced.")
+
+    async def _fetch_stretch(
+        self, path: str, target: _Target, written: Callable[[], None]
+    ) -> None:
+        offset = target.offset
+        wanted = {"Range": f"bytes={offset}-"} if offset else {}
+        response = await self._request("GET", path, wanted)
+        receiver = _FileReceiver(self._reactor, target, written)
+        response.deliverBody(receiver)
+        if offset and not _begins_at(response, offset):
+            receiver.done.cancel()
+            raise TransferFailed(message=f"{path} cannot be fetched from byte {offset}.")
+        await receiver.done
 
     async def put(
         self, path: str, source: Path, *, block_bytes: int, on_bytes: OnBytes | None = None
@@ -225,41 +333,51 @@ class BulkClient:
             TransferFailed: It could not be put whole, or the file changed meanwhile.
             NotFound, Unauthorized, Refused, Unreachable: The coordinator's answer, or none.
         """
-        file = await deferToThread(source.open, "rb")
         try:
-            size = (await deferToThread(os.fstat, file.fileno())).st_size
-            digest = hashlib.sha256()
-            hashed = tries = 0
-            offset = 0
-            while True:
-                try:
-                    stop = min(offset + block_bytes, size)
-                    hashed = await deferToThread(_hash_up_to, file, digest, hashed, stop)
-                    data = await deferToThread(_read_at, file, offset, stop - offset)
-                    reached, whole = await self._put_block(path, offset, data, size, digest, hashed)
-                except (*_BROKEN, Unreachable) as error:
-                    tries += 1
-                    await self._pause_or_give_up(path, tries, error)
-                    reached, whole = await self._offset(path)
-                else:
-                    tries = 0 if reached > offset else tries + 1
-                    if tries:
-                        await self._pause_or_give_up(path, tries, None)
-                offset = reached
-                if on_bytes is not None:
-                    on_bytes(offset, size)
-                if whole:
-                    await deferToThread(_hash_up_to, file, digest, hashed, size)
-                    return size, digest.hexdigest()
+            file = await deferToThread(source.open, "rb")
+        except OSError as error:
+            raise TransferFailed(message=f"Cannot read {source}: {error.strerror}.") from error
+        try:
+            return await self._put_all(path, _Source(file), block_bytes, on_bytes)
         finally:
             await deferToThread(file.close)
 
+    async def _put_all(
+        self, path: str, source: _Source, block_bytes: int, on_bytes: OnBytes | None
+    ) -> tuple[int, str]:
+        offset = tries = rejections = 0
+        while True:
+            before = offset
+            error: Exception | None = None
+            # A file that cannot be read fails at once: trying again is for the way, not the disk.
+            data = await deferToThread(source.block, offset, block_bytes)
+            try:
+                offset, whole = await self._put_block(path, offset, data, source)
+            except _Rejected as rejected:
+                rejections += 1
+                if rejections > _REJECTIONS:
+                    raise
+                await deferToThread(source.restart)
+                error, (offset, whole) = rejected, await self._offset(path)
+                tries = -1  # it counts as a rejection
+            except (*_BROKEN, Unreachable) as broken:
+                _raise_if_cancelled(broken)
+                error, (offset, whole) = broken, await self._offset(path)
+            if on_bytes is not None:
+                on_bytes(offset, source.size_bytes)
+            if whole:
+                return await deferToThread(source.proof)
+            tries = 0 if offset > before else tries + 1
+            if error is not None or tries:
+                await self._pause_or_give_up(path, tries, error)
+
     async def _put_block(
-        self, path: str, offset: int, data: bytes, size: int, digest: Any, hashed: int
+        self, path: str, offset: int, data: bytes, source: _Source
     ) -> tuple[int, bool]:
-        headers = {"Content-Range": Block(offset, offset + len(data), size).header}
-        if hashed == size:
-            headers["Repr-Digest"] = digest_header(digest.hexdigest())
+        block = Block(offset, offset + len(data), source.size_bytes)
+        headers = {"Content-Range": block.header}
+        if source.sha256 is not None:
+            headers["Repr-Digest"] = digest_header(source.sha256)
         response = await self._request("PUT", path, headers, _Bytes(data))
         await readBody(response)
         return _upload_state(response)
@@ -267,8 +385,10 @@ class BulkClient:
     async def _offset(self, path: str) -> tuple[int, bool]:
         try:
             response = await self._request("HEAD", path, {})
-        except (*_BROKEN, Unreachable):
+        except (*_BROKEN, Unreachable) as error:
+            _raise_if_cancelled(error)
             return 0, False
+        await readBody(response)
         return _upload_state(response)
 
     async def _request(
@@ -276,9 +396,21 @@ class BulkClient:
     ) -> IResponse:
         every = {**self._headers, **headers, "User-Agent": f"ffcluster/{__version__}"}
         url = self._address.http_url(path).encode()
-        response: IResponse = await self._agent.request(
+        answering = self._agent.request(
             method.encode(), url, Headers({k: [v] for k, v in every.items()}), body
         )
+        # A peer that vanished without a word would never answer.
+        patience_s = _SILENCE_LIMIT_S + (body.length if body else 0) / _SLOWEST_BYTES_PER_S
+        late = self._reactor.callLater(patience_s, answering.cancel)
+        try:
+            response: IResponse = await answering
+        except (*_BROKEN, ConnectingCancelledError, CancelledError) as error:
+            if not late.active():
+                raise ConnectionLost(f"no answer for {patience_s:.0f} s") from error
+            raise
+        finally:
+            if late.active():
+                late.cancel()
         if response.code < 300:
             return response
         said = (await readBody(response))[:500].decode("utf-8", "replace").strip()
@@ -301,7 +433,9 @@ def _refusal(code: int, path: str, said: str) -> Exception:
         return Unauthorized(message=what, advice="Give the coordinator's token.")
     if code == http.NOT_FOUND:
         return NotFound(message=what)
-    if code in (_UNPROCESSABLE, http.INSUFFICIENT_STORAGE_SPACE):
+    if code == _UNPROCESSABLE:
+        return _Rejected(message=what)
+    if code == http.INSUFFICIENT_STORAGE_SPACE:
         return TransferFailed(message=what)
     if code >= 500:
         return Unreachable(message=what)
@@ -319,33 +453,81 @@ def _upload_state(response: IResponse) -> tuple[int, bool]:
     return int(offset), header("upload-complete") == "?1"
 
 
-def _open_to_append(target: Path, digest: Any, size_bytes: int) -> BinaryIO:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    file = target.open("a+b")
-    file.seek(0, os.SEEK_END)
-    if file.tell() > size_bytes:
-        file.truncate(0)
-    file.seek(0)
-    while block := file.read(_WRITE_BYTES):
-        digest.update(block)
-    return file
+def _begins_at(response: IResponse, offset: int) -> bool:
+    values = response.headers.getRawHeaders("content-range") or [""]
+    return response.code == http.PARTIAL_CONTENT and values[0].startswith(f"bytes {offset}-")
 
 
-def _hash_up_to(file: BinaryIO, digest: Any, hashed: int, offset: int) -> int:
-    """Bring the running hash up to `offset`; it never goes back, blocks before it are known."""
-    file.seek(hashed)
-    while hashed < offset:
-        block = file.read(min(_WRITE_BYTES, offset - hashed))
-        if not block:
+def _raise_if_cancelled(error: Exception) -> None:
+    """Let a cancellation through: Twisted reports it as one of the reasons of a broken request."""
+    for reason in getattr(error, "reasons", ()):
+        if isinstance(reason, Failure) and reason.check(CancelledError):
+            raise CancelledError from error
+
+
+def _cannot_write(path: Path, error: OSError) -> FfclusterError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(
+            message=f"No space left to write {path.name} in {path.parent}.",
+            advice="Free some space there, or choose another directory.",
+        )
+    return TransferFailed(message=f"Cannot write {path}: {error.strerror or error}.")
+
+
+class _Source:
+    """The file that is put, with the running hash of it. All of it blocks.
+
+    Attributes:
+        size_bytes: Its size when it was opened.
+        sha256: SHA-256 (hex), once the whole file was hashed.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size_bytes = os.fstat(file.fileno()).st_size
+        self.sha256: str | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Hash the file anew: what was hashed before may have changed since."""
+        self._digest = hashlib.sha256()
+        self._hashed = 0
+        self.sha256 = None
+
+    def block(self, offset: int, length: int) -> bytes:
+        """The block at `offset`, hashed together with all that lies before it.
+
+        Raises:
+            TransferFailed: The file became shorter, or cannot be read.
+        """
+        stop = min(offset + length, self.size_bytes)
+        if self._hashed < offset:
+            self._hash_up_to(offset)
+        data = self._read(offset, stop - offset)
+        if self._hashed == offset:
+            self._digest.update(data)
+            self._hashed = stop
+        if self._hashed == self.size_bytes:
+            self.sha256 = self._digest.hexdigest()
+        return data
+
+    def proof(self) -> tuple[int, str]:
+        """Size and SHA-256 of the whole file."""
+        self._hash_up_to(self.size_bytes)
+        return self.size_bytes, self._digest.hexdigest()
+
+    def _hash_up_to(self, offset: int) -> None:
+        while self._hashed < offset:
+            data = self._read(self._hashed, min(_WRITE_BYTES, offset - self._hashed))
+            self._digest.update(data)
+            self._hashed += len(data)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        try:
+            self._file.seek(offset)
+            data = self._file.read(length)
+        except OSError as error:
+            raise TransferFailed(message=f"Reading failed: {error.strerror}.") from error
+        if len(data) != length:
             raise TransferFailed(message="The file became shorter while it was sent.")
-        digest.update(block)
-        hashed += len(block)
-    return hashed
-
-
-def _read_at(file: BinaryIO, offset: int, length: int) -> bytes:
-    file.seek(offset)
-    data = file.read(length)
-    if len(data) != length:
-        raise TransferFailed(message="The file became shorter while it was sent.")
-    return data
+        return data

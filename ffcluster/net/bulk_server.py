@@ -18,11 +18,18 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web import http
+from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
-from ffcluster.errors import DiskFull, ErrorReport, FfclusterError, ProtocolError
+from ffcluster.errors import (
+    DiskFull,
+    ErrorReport,
+    FfclusterError,
+    OutputUnwritable,
+    ProtocolError,
+)
 from ffcluster.net.address import is_loopback_host
 from ffcluster.net.ranges import Block, digest_header, parse_digest, parse_range
 from ffcluster.net.tokens import authorized
@@ -32,7 +39,12 @@ log = Logger()
 _UNPROCESSABLE = 422
 SEND_BYTES = 256 * 1024
 _LARGEST_OTHER_BODY = 64 * 1024
+# A request's headers must be whole within this time, its body within the other one plus what the
+# slowest useful line needs for it.
 _HEADER_DEADLINE_S = 20.0
+_BODY_DEADLINE_S = 60.0
+_SLOWEST_BYTES_PER_S = 4096
+_LINGER_S = 2.0
 
 
 @attrs.frozen
@@ -48,7 +60,6 @@ class Writable(Protocol):
     """A blob that arrives in blocks (see `ffcluster.store.files.IncomingFile`)."""
 
     offset: int
-    size_bytes: int | None
 
     @property
     def whole(self) -> bool:
@@ -57,11 +68,8 @@ class Writable(Protocol):
     def expect(self, total: int) -> None:
         """Take in the announced size, or raise `Refused`."""
 
-    def write(self, start: int, data: bytes) -> int:
-        """Append a block (blocks the thread)."""
-
-    def finish(self, sha256: str) -> None:
-        """Make it durable and compare its SHA-256 (blocks the thread)."""
+    def take(self, start: int, data: bytes, sha256: str | None) -> None:
+        """Append a block, and finish when it was the last one (blocks the thread)."""
 
 
 class Shelf(Protocol):
@@ -113,8 +121,11 @@ class _FileSender:
 
     def _send(self, data: bytes) -> None:
         self._reading = False
-        if not data or not self._left:
+        if not self._left:
             self._finish()
+            return
+        if not data:
+            self._cut_short("it is shorter than it was")
             return
         self._left -= len(data)
         self._request.write(data)
@@ -126,9 +137,13 @@ class _FileSender:
 
     def _fail(self, failure: Any) -> None:
         self._reading = False
-        log.warn("reading a file to send failed: {error}", error=failure.value)
-        # Cutting the connection short tells the peer that the file is not whole.
-        self._request.channel.loseConnection()
+        self._cut_short(failure.value)
+
+    def _cut_short(self, reason: object) -> None:
+        log.warn("reading a file to send failed: {reason}", reason=reason)
+        # Only the end of the connection tells the peer that no more comes of what was announced.
+        if self._request.channel is not None:
+            self._request.channel.transport.abortConnection()
         self._finish()
 
     def _finish(self) -> None:
@@ -170,6 +185,9 @@ class _Blob(Resource):
 
     async def _send(self, request: Request, path: Path, start: int, stop: int) -> None:
         file = await deferToThread(_open_at, path, start)
+        if request.channel is None:
+            file.close()
+            return
         await _FileSender(request, file, stop - start).start()
 
     def render_HEAD(self, request: Request) -> int | bytes:
@@ -193,11 +211,9 @@ class _Blob(Resource):
         if len(data) != block.stop - block.start:
             raise ProtocolError(message=f"{block.header} announces another size than came.")
         incoming.expect(block.total)
-        digest = request.getHeader("repr-digest")
-        if not incoming.whole:
-            await deferToThread(incoming.write, block.start, data)
-            if incoming.offset == incoming.size_bytes and digest is not None:
-                await deferToThread(incoming.finish, parse_digest(digest))
+        header = request.getHeader("repr-digest")
+        digest = parse_digest(header) if header is not None else None
+        await deferToThread(incoming.take, block.start, data, digest)
         request.setHeader("upload-offset", str(incoming.offset))
         request.setHeader("upload-complete", "?1" if incoming.whole else "?0")
         request.setResponseCode(http.CREATED if incoming.whole else http.NO_CONTENT)
@@ -227,22 +243,27 @@ def _run(request: Request, work: Any) -> None:
         report = ErrorReport.of(error)
         if isinstance(error, DiskFull):
             code = http.INSUFFICIENT_STORAGE_SPACE
+        elif isinstance(error, OutputUnwritable):
+            code = http.INTERNAL_SERVER_ERROR
         elif isinstance(error, FfclusterError):
             code = _UNPROCESSABLE if error.retryable else http.BAD_REQUEST
-        elif isinstance(error, OSError):
+        elif isinstance(error, FileNotFoundError):
             code = http.NOT_FOUND
         else:
             code = http.INTERNAL_SERVER_ERROR
             log.failure("a bulk request failed", failure)
         if request.startedWriting:
-            request.channel.loseConnection()
+            request.channel.transport.abortConnection()
             return
-        request.responseHeaders.removeHeader("content-length")
-        request.write(_refuse(request, code, report.message))
+        for header in ("content-length", "content-range", "repr-digest"):
+            request.responseHeaders.removeHeader(header)
+        body = _refuse(request, code, report.message)
+        request.setHeader("content-length", str(len(body)))
+        request.write(body)
         request.finish()
 
     def finished(_: object) -> None:
-        if not gone:
+        if not gone and request.channel is not None:
             request.finish()
 
     ensureDeferred(work).addCallbacks(finished, failed)
@@ -256,6 +277,8 @@ class _Kind(Resource):
         self._shelf, self._kind = shelf, kind
 
     def getChild(self, path: bytes, request: Request) -> IResource:
+        if request.postpath:
+            return notFound()
         return _Blob(self._shelf, self._kind, path.decode("ascii", "replace"))
 
 
@@ -271,20 +294,34 @@ class BoundedRequest(Request):
     """A request whose body is refused unread when it is not allowed or too long."""
 
     channel: Any
+    _refused = False
+
+    def __init__(self, channel: Any, queued: object = None) -> None:
+        super().__init__(channel)  # type: ignore[no-untyped-call]
+        channel.transport.expect(_HEADER_DEADLINE_S)
 
     def gotLength(self, length: int | None) -> None:
         """Decide by the headers alone whether the body may come."""
-        self.channel.transport.headers_arrived()
         refusal = self._refusal(length)
         if refusal is None:
+            self.channel.transport.expect(_BODY_DEADLINE_S + (length or 0) / _SLOWEST_BYTES_PER_S)
             self.content = io.BytesIO()  # bounded, so it need not go through a temporary file
             return
-        # No resource is asked: answer on the bare channel, and read nothing of the body.
-        self.channel.transport.write(
+        self._refused = True
+        self.channel.transport.refuse(
             b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % refusal
         )
-        self.channel.loseConnection()
-        super().gotLength(0)  # type: ignore[no-untyped-call]
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a stretch of the body, unless the request was refused."""
+        if not self._refused:
+            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Answer a whole request; what came along with a refused one is never looked at."""
+        if not self._refused:
+            self.channel.transport.expect(None)
+            super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
 
     def _refusal(self, length: int | None) -> bytes | None:
         site: CoordinatorSite = self.channel.site
@@ -342,24 +379,49 @@ class CoordinatorSite(Site):
 
 
 class _GuardedConnection(ProtocolWrapper):
-    """A connection that must show whole headers within a fixed time.
+    """A connection on which every request must be whole within a fixed time.
 
     Every byte resets the idle time-out of the web server, so a slow sender would never meet it.
     """
 
     factory: GuardedFactory
+    _deadline: Any = None
+    _refused = False
 
     def makeConnection(self, transport: Any) -> None:
-        self._deadline = self.factory.reactor.callLater(_HEADER_DEADLINE_S, transport.abortConnection)
+        self.transport = transport
+        self.expect(_HEADER_DEADLINE_S)
         super().makeConnection(transport)  # type: ignore[no-untyped-call]
 
-    def headers_arrived(self) -> None:
-        """The first request's headers are whole."""
-        if self._deadline.active():
+    def expect(self, within_s: float | None) -> None:
+        """End the connection unless this is called again in time; None: nothing is awaited."""
+        if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
+        self._deadline = None
+        if within_s is not None:
+            self._deadline = self.factory.reactor.callLater(
+                within_s, self.transport.abortConnection
+            )
+
+    def refuse(self, answer: bytes) -> None:
+        """Answer and end the connection.
+
+        What the peer still sends is read and dropped for a moment: if it were left unread, the
+        system would reset the connection and the peer might never see the answer.
+        """
+        self._refused = True
+        self.transport.unregisterProducer()
+        self.transport.write(answer)
+        half_close = getattr(self.transport, "loseWriteConnection", self.transport.loseConnection)
+        half_close()
+        self.expect(_LINGER_S)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._refused:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
-        self.headers_arrived()
+        self.expect(None)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
 
@@ -373,9 +435,33 @@ class GuardedFactory(WrappingFactory):
         super().__init__(site)  # type: ignore[no-untyped-call]
         self.reactor = reactor
         self._max_connections = max_connections
+        self._emptied: Deferred[None] | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
         """Guard a new connection, or close it when there are too many."""
         if len(self.protocols) >= self._max_connections:
             return None
         return super().buildProtocol(addr)
+
+    def unregisterProtocol(self, p: Any) -> None:
+        """A connection is gone."""
+        super().unregisterProtocol(p)  # type: ignore[no-untyped-call]
+        if not self.protocols and self._emptied is not None:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+
+    async def close(self, patience_s: float) -> None:
+        """Wait until every connection has ended; end those that are left after `patience_s`."""
+        if not self.protocols:
+            return
+        self._emptied = Deferred()
+        late = self.reactor.callLater(patience_s, self._abort_all)
+        try:
+            await self._emptied
+        finally:
+            if late.active():
+                late.cancel()
+
+    def _abort_all(self) -> None:
+        for connection in list(self.protocols):
+            connection.transport.abortConnection()

@@ -41,6 +41,7 @@ class CoordinatorClient:
         self._bulk = BulkClient(reactor, address, token)
         self._address = address
         self._connection: Connection | None = None
+        self._gone: Deferred[None] = Deferred()
         self._welcome: Deferred[messages.Welcome] = Deferred()
         self._block_bytes = 2**20
         self._requests = itertools.count(1)
@@ -100,6 +101,7 @@ class CoordinatorClient:
         self._connection = None
         if self._heartbeat.running:
             self._heartbeat.stop()
+        self._gone.callback(None)
         error = Unreachable(message=f"The coordinator closed the session: {reason}")
         waiting = [*self._replies.values(), self._welcome]
         self._replies.clear()
@@ -252,6 +254,7 @@ class CoordinatorClient:
         """End the session."""
         if self._connection is not None:
             self._connection.close()
+            await self._gone
         await self._bulk.close()
 
     async def _job(self, job_id: str, segments: bool) -> messages.Job:

@@ -34,8 +34,8 @@ CLOSE_PROTOCOL = 4400
 _OPTIONS: dict[str, Any] = {
     "failByDrop": False,  # a clean close with its reason instead of a torn connection
     "tcpNoDelay": True,
-    "autoPingInterval": 10,
-    "autoPingTimeout": 20,
+    # Liveness is told by the protocol's own heartbeats, which follow the reactor's clock.
+    "autoPingInterval": 0,
     "openHandshakeTimeout": 10,
     "closeHandshakeTimeout": 3,
 }

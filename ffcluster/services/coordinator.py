@@ -341,13 +341,13 @@ class CoordinatorService(Service):
 
     @_carry_out.register
     def _(self, effect: DiscardAttempt) -> None:
-        self._shelf.close_attempt(effect.epoch)
+        result = self._shelf.close_attempt(effect.epoch)
         self._orders.pop(effect.epoch, None)
         media = self._media.get(effect.job_id)
         if media is not None:
             media.drop_piece(effect.epoch)
-            if not effect.committed:
-                media.drop_result(effect.epoch)
+        if result is not None and not effect.committed:
+            self._in_background(deferToThread(result.discard))
 
     @_carry_out.register
     def _(self, effect: CheckResult) -> None:

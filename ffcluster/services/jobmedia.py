@@ -153,10 +153,6 @@ class JobMedia:
         video = self._indexed().video
         return len(frames) * video.width * video.height * 6 * 4 + 16 * 2**20
 
-    def drop_result(self, epoch: Epoch) -> None:
-        """The attempt did not count: its result is not needed any more."""
-        self._unlink(self.result_path(epoch))
-
     async def check(self, epoch: Epoch, order: EncodeOrder, proof: SegmentProof) -> ResultReport:
         """Look at a delivered result; what the worker claims of it must hold.
 

@@ -71,11 +71,15 @@ class TicketShelf:
         """What arrived so far of an attempt's result."""
         return self._results.get(self._tickets.get(epoch, ""))
 
-    def close_attempt(self, epoch: Epoch) -> None:
-        """Nothing more is fetched or put for this attempt."""
+    def close_attempt(self, epoch: Epoch) -> IncomingFile | None:
+        """Nothing more is fetched or put for this attempt; return what arrived of its result."""
         ticket = self._tickets.pop(epoch, None)
-        if ticket is not None:
-            del self._pieces[ticket], self._results[ticket]
+        if ticket is None:
+            return None
+        del self._pieces[ticket]
+        result = self._results.pop(ticket)
+        result.close()
+        return result
 
     def begin_upload(self, name: str, size_bytes: int, now: float) -> Upload:
         """Make room for a source.

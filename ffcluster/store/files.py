@@ -10,6 +10,8 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from ffcluster.errors import (
@@ -31,7 +33,8 @@ class IncomingFile:
     """A blob that arrives in blocks, in order, and may be interrupted and go on.
 
     The partial file lies at `path`; it is whole only after `finish`. Its size is what the first
-    block announces, if that is allowed.
+    block announces, if that is allowed. A peer whose connection broke may send a block again while
+    the earlier one is still being written, so several threads may call at the same time.
     """
 
     def __init__(self, path: Path, limit_bytes: int, size_bytes: int | None = None) -> None:
@@ -41,6 +44,8 @@ class IncomingFile:
         self.offset = 0
         self.sha256: str | None = None
         self._hash = hashlib.sha256()
+        self._lock = threading.Lock()
+        self._closed = False
 
     @property
     def whole(self) -> bool:
@@ -60,12 +65,28 @@ class IncomingFile:
         elif total != self.size_bytes:
             raise Refused(message=f"{total} bytes; {self.size_bytes} were announced before.")
 
+    def take(self, start: int, data: bytes, sha256: str | None) -> None:
+        """Append a block; if it was the last one and `sha256` is known, finish too.
+
+        Raises:
+            TransferFailed: See `write` and `finish`.
+            DiskFull, OutputUnwritable: The file system does not take it.
+        """
+        with self._lock:
+            if self._closed:
+                raise TransferFailed(message="Nothing is expected here any more.")
+            if self.whole:
+                return
+            self.write(start, data)
+            if sha256 is not None and self.offset == self.size_bytes:
+                self.finish(sha256)
+
     def write(self, start: int, data: bytes) -> int:
         """Append a block and return the new offset; a block that was written before is skipped.
 
         Raises:
             TransferFailed: The block leaves a gap or goes past the end.
-            DiskFull: No room.
+            DiskFull, OutputUnwritable: The file system does not take it.
         """
         if self.size_bytes is None or start + len(data) > self.size_bytes or start > self.offset:
             raise TransferFailed(
@@ -76,7 +97,6 @@ class IncomingFile:
         if not fresh:
             return self.offset
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("r+b" if self.offset else "wb") as file:
                 file.seek(self.offset)
                 file.write(fresh)
@@ -111,9 +131,15 @@ class IncomingFile:
             raise storage_error(error, self.path) from error
         self.sha256 = found
 
+    def close(self) -> None:
+        """Take no further block; one that is being written now may still end. Does not block."""
+        self._closed = True
+
     def discard(self) -> None:
-        """Remove what arrived."""
-        self.path.unlink(missing_ok=True)
+        """Take no further block, and remove what arrived."""
+        self.close()
+        with self._lock:
+            self.path.unlink(missing_ok=True)
 
 
 def storage_error(error: OSError, path: Path) -> FfclusterError:
@@ -171,10 +197,11 @@ def publish(finished: Path, directory: Path, name: str) -> Path:
     )
 
 
-def _names(directory: Path, name: str) -> list[Path]:
+def _names(directory: Path, name: str) -> Iterator[Path]:
     base = Path(name)
-    numbered = [directory / f"{base.stem}-{n}{base.suffix}" for n in range(2, 10_001)]
-    return [directory / name, *numbered]
+    yield directory / name
+    for number in range(2, 10_001):
+        yield directory / f"{base.stem}-{number}{base.suffix}"
 
 
 def _claim(finished: Path, target: Path) -> bool:
@@ -188,9 +215,16 @@ def _claim(finished: Path, target: Path) -> bool:
             target.open("xb").close()
         except FileExistsError:
             return False
-        finished.replace(target)
+        try:
+            finished.replace(target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
         return True
-    finished.unlink()
+    # It is published; that its first name cannot be removed (Windows, while a scanner reads it)
+    # does not change that.
+    with contextlib.suppress(OSError):
+        finished.unlink()
     return True
 
 

@@ -127,11 +127,9 @@ def run_reactor(main: Main, output: Output) -> Exit:
     tasks: list[Deferred[Any]] = []
 
     def failed(failure: Failure) -> None:
+        error = failure.value or RuntimeError("it failed without saying why")
         # What fails after an interrupt fails because of it: sessions close, waits are cancelled.
-        if interrupts and not output.debug:
-            codes.append(Exit.INTERRUPTED)
-        else:
-            codes.append(output.fail(failure.value or RuntimeError("it failed")))
+        codes.append(Exit.INTERRUPTED if interrupts else output.fail(error))
 
     interrupts: list[int] = []
 

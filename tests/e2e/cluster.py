@@ -1,0 +1,134 @@
+"""A real cluster for tests: coordinator and workers as `twistd` processes on a loopback port."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import attrs
+
+_READY = re.compile(r"coordinator listens on \S+ port (\d+)")
+_START_LIMIT_S = 60.0
+
+
+def twistd(*arguments: str, log: Path, cwd: Path) -> subprocess.Popen[bytes]:
+    """Start one twistd service in the foreground, its log in a file."""
+    command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *arguments]
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=cwd,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+
+
+def wait_for(what: str, test: object, limit_s: float = _START_LIMIT_S) -> object:
+    """Call `test` until it gives something, or fail saying what did not come."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        found = test()  # type: ignore[operator]
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come within {limit_s} s")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below `pid`."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+@attrs.define
+class Cluster:
+    """One coordinator and its workers, in one directory."""
+
+    directory: Path
+    coordinator: subprocess.Popen[bytes] | None = None
+    workers: dict[str, subprocess.Popen[bytes]] = attrs.field(factory=dict)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    @property
+    def outputs(self) -> Path:
+        return self.directory / "outputs"
+
+    def log(self, name: str) -> str:
+        return (self.directory / f"{name}.log").read_text(errors="replace")
+
+    def start(self, *options: str) -> Cluster:
+        """Start the coordinator on a free port (or the one it had) and wait until it listens."""
+        log = self.directory / "coordinator.log"
+        self.coordinator = twistd(
+            "ffcluster-server",
+            "--port", str(self.port),
+            "--state-dir", str(self.directory / "state"),
+            "--output-dir", str(self.outputs),
+            *options,
+            log=log, cwd=self.directory,
+        )  # fmt: skip
+
+        def listening() -> object:
+            assert self.coordinator is not None
+            assert self.coordinator.poll() is None, self.log("coordinator")
+            return _READY.search(self.log("coordinator"))
+
+        self.port = int(wait_for("the coordinator", listening)[1])  # type: ignore[index]
+        return self
+
+    def add_worker(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        """Start a worker; it may take a moment until it is connected."""
+        self.workers[name] = twistd(
+            "ffcluster-worker",
+            "--server-ip", "127.0.0.1",
+            "--server-port", str(self.port),
+            "--name", name,
+            "--work-dir", str(self.directory / f"work-{name}"),
+            *options,
+            log=self.directory / f"{name}.log", cwd=self.directory,
+        )  # fmt: skip
+        return self.workers[name]
+
+    def stop(self) -> None:
+        """End everything that was started, by pid, whatever state it is in."""
+        every = [*self.workers.values(), self.coordinator]
+        for process in every:
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in every:
+            if process is not None:
+                try:
+                    process.wait(15)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
