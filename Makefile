@@ -61,6 +61,8 @@ lint: $(DEV_READY)
 
 types: $(DEV_READY)
 	$(BIN)/mypy
+	$(BIN)/mypy $(foreach p,$(PLUGINS),-p $(subst plugins/,ffcluster_,$(patsubst %/,%,$(dir $(p)))))
+	$(BIN)/mypy tools/*.py twisted/plugins/ffcluster_plugin.py
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(ARGS)

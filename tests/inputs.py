@@ -155,8 +155,9 @@ _simple("mpeg2_interlaced_ps", ".mpg", ["-c:v", "mpeg2video", "-q:v", "4", "-g",
 _simple("mpeg4_asp_avi", ".avi", ["-c:v", "mpeg4", "-q:v", "4", "-bf", "2", "-g", "20"],
         sound="libmp3lame")  # fmt: skip
 _simple("mpeg4_asp_mp4", ".mp4", ["-c:v", "mpeg4", "-q:v", "4", "-bf", "2", "-g", "20"])
-_simple("vp8_webm", ".webm", ["-c:v", "libvpx", "-b:v", "400k", "-g", "30", "-auto-alt-ref", "1",
-        "-lag-in-frames", "16", "-deadline", "realtime", "-cpu-used", "8"], sound="libvorbis")
+_simple("vp8_hidden_webm", ".webm", ["-c:v", "libvpx", "-b:v", "300k", "-g", "40",
+        "-auto-alt-ref", "1", "-lag-in-frames", "16", "-deadline", "good", "-cpu-used", "5"],
+        sound="libvorbis")  # fmt: skip
 _simple("vp9_hidden_webm", ".webm", ["-c:v", "libvpx-vp9", "-b:v", "300k", "-g", "30",
         "-auto-alt-ref", "1", "-lag-in-frames", "16", "-deadline", "good", "-cpu-used", "8"],
         sound="libopus")  # fmt: skip
@@ -247,8 +248,10 @@ def _anamorphic(directory: Path) -> Path:
 @_kind("hdr10_mkv")
 def _hdr10(directory: Path) -> Path:
     path = directory / "hdr10_mkv.mkv"
-    light = ("master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)"
-             "L(10000000,1):max-cll=1000,400:hdr10=1:repeat-headers=1:keyint=25:log-level=error")
+    light = (
+        "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)"
+        "L(10000000,1):max-cll=1000,400:hdr10=1:repeat-headers=1:keyint=25:log-level=error"
+    )
     ffmpeg(*pictures(60), "-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le",
            "-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc",
            "-x265-params", light, str(path))  # fmt: skip
@@ -257,9 +260,7 @@ def _hdr10(directory: Path) -> Path:
 
 def _subtitles(directory: Path) -> Path:
     path = directory / "words.srt"
-    lines = [
-        f"{n + 1}\n00:00:0{n},100 --> 00:00:0{n},900\nLine {n}, «é»\n" for n in range(4)
-    ]
+    lines = [f"{n + 1}\n00:00:0{n},100 --> 00:00:0{n},900\nLine {n}, «é»\n" for n in range(4)]
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 

@@ -120,6 +120,8 @@ class EncodeArguments:
             see `Profile.context_frames` more frames on either side than the segment has.
         filters: Filters after the trim: the rest of the profile's and the encoder's `format=`.
         output_args: Encoder and its options, from `-c:v` on.
+        compare_as: Pixel format in which a decoded result must be looked at to be compared, sample
+            by sample, with what the encoder was given; "" when it does not matter.
         notes: What the profile or the source asks for and this encoder leaves out, in words.
     """
 
@@ -128,6 +130,7 @@ class EncodeArguments:
     context_filters: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
     output_args: tuple[str, ...] = ()
+    compare_as: str = ""
     notes: tuple[str, ...] = ()
 
 

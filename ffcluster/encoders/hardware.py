@@ -144,6 +144,7 @@ class HardwareBackend:
             context_filters=picture.context_filters,
             filters=(*picture.filters, *self.upload),
             output_args=("-c:v", schema.encoder, *self.options(order), *picture.output_args),
+            compare_as=picture.compare_as,
             notes=tuple(notes),
         )
 

@@ -42,6 +42,7 @@ class Picture:
         context_filters: See `EncodeArguments.context_filters`.
         filters: See `EncodeArguments.filters`.
         output_args: Options that go with the format.
+        compare_as: See `EncodeArguments.compare_as`.
         notes: What is not kept, in words.
     """
 
@@ -49,6 +50,7 @@ class Picture:
     context_filters: tuple[str, ...]
     filters: tuple[str, ...]
     output_args: tuple[str, ...]
+    compare_as: str
     notes: tuple[str, ...] = ()
 
 
@@ -85,6 +87,7 @@ def picture_for(
         tuple(chain_text(before)),
         tuple(filters),
         _chroma_location(video, target),
+        _compare_as(target, tags.get("range") == "pc"),
         tuple(notes),
     )
 
@@ -212,6 +215,15 @@ def _chroma_location(video: VideoFormat, target: PixelFormat) -> tuple[str, ...]
     if location in _CHROMA_LOCATIONS and target.shift == (1, 1):
         return ("-chroma_sample_location", location)
     return ()
+
+
+def _compare_as(target: PixelFormat, full: bool) -> str:
+    # Decoders give 8-bit pictures of full range under the old names; asking for the plain one
+    # would make older ffmpegs squeeze the samples.
+    eight_bit_yuv = target.family == "yuv" and target.depth == 8 and not target.alpha
+    if full and eight_bit_yuv and target.planar:
+        return "yuvj" + target.name.removeprefix("yuv")
+    return target.name
 
 
 def _notes(

@@ -126,6 +126,7 @@ class SoftwareBackend:
                 *ENCODERS[schema.encoder](order),
                 *picture.output_args,
             ),
+            compare_as=picture.compare_as,
             notes=(*picture.notes, *hdr_notes(order)),
         )
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 _H264_SETS = frozenset({7, 8, 13, 15})
 _HEVC_SETS = frozenset({32, 33, 34})
 _AV1_SEQUENCE_HEADER = 1
+_H264_SLICE, _H264_IDR, _H264_I_SLICE = 1, 5, 2
 
 
 class BitstreamError(Exception):
@@ -151,3 +152,51 @@ def in_band_prefix(codec: str, extradata: bytes) -> bytes:
 def brings_sequence_header(sample: bytes) -> bool:
     """Whether an AV1 keyframe's sample has its own sequence header."""
     return any(kind == _AV1_SEQUENCE_HEADER for kind, _ in av1_units(sample))
+
+
+def refreshes_gradually(sample: bytes, extradata: bytes) -> bool:
+    """Whether an H.264 sample that is flagged as a keyframe is only a place to recover from.
+
+    With intra refresh such pictures are predicted from others (slice types, 7.4.3): decoding
+    that starts there is right only some pictures later.
+    """
+    if extradata[:1] == b"\x01" and len(extradata) > 4:
+        units = _length_prefixed(sample, (extradata[4] & 3) + 1)
+    else:
+        units = _annex_b(sample)
+    for unit in units:
+        kind = unit[0] & 0x1F
+        if kind == _H264_IDR:
+            return False
+        if kind == _H264_SLICE:
+            bits = _Bits(unit[1:17])
+            bits.exp_golomb()
+            return bits.exp_golomb() % 5 != _H264_I_SLICE
+    return False
+
+
+def _length_prefixed(sample: bytes, length_bytes: int) -> Iterator[bytes]:
+    position = 0
+    while position + length_bytes < len(sample):
+        start = position + length_bytes
+        position = start + int.from_bytes(sample[position:start], "big")
+        yield sample[start:position]
+
+
+class _Bits:
+    """Bits of a NAL unit's first bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        raw = data.replace(b"\x00\x00\x03", b"\x00\x00")
+        self._bits = "".join(f"{byte:08b}" for byte in raw)
+        self._position = 0
+
+    def exp_golomb(self) -> int:
+        """An unsigned Exp-Golomb number (9.1)."""
+        one = self._bits.find("1", self._position)
+        if one < 0:
+            return 0
+        end = one + (one - self._position) + 1
+        value = int(self._bits[one:end], 2) - 1
+        self._position = end
+        return value

@@ -139,15 +139,17 @@ class PieceEncoder:
     async def _ffmpeg(
         self, command: Command, on_progress: Callable[[Progress], None] | None = None
     ) -> Finished:
-        self._running = self._runner.run(
+        running = self._running = self._runner.run(
             command,
             on_progress=on_progress,
             stall_timeout_s=self._order.stall_timeout_s,
             env=self._env,
         )
         try:
-            return await self._running.done
+            return await running.done
         finally:
+            # After a cancellation the process still writes; its files are removed when it is over.
+            await running.when_over()
             self._running = None
 
     def _judge(self, finished: Finished, command: Command) -> None:

@@ -160,6 +160,7 @@ class MediaIndex:
         """
         if keyframes is None:
             return 0
+        keyframes += bool(self.header["gradual"])
         lowest = min(self.order[first:stop])
         wanted = self.shown[first]
         for packet in range(lowest, -1, -1):

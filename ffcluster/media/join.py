@@ -95,13 +95,13 @@ class Joiner:
             runner, python_command("ffcluster.media.joiner"), "The process that joins the segments"
         )
         self._conversion: Running | None = None
-        self._converted: Deferred[None] = Deferred()
+        self._converted: list[Deferred[None]] = []
+        self._conversion_end: Finished | None = None
         self._aborted = False
 
     def start(self) -> None:
         """Start to encode what is not copied; segments may be appended at once."""
         if not self._carry.converted:
-            self._converted.callback(None)
             return
         command = convert_command(
             self._build, self._source, self._carry, self._spec.profile, self._conversion_path
@@ -148,8 +148,8 @@ class Joiner:
         if self._first is None:
             self._first = report
             await self._wait_for_conversion()
-            await self._lines.call("start", **self._settings(report))
-        elif self._aborted:
+            await self._lines.call("start", **self._settings())
+        if self._aborted:
             raise Cancelled(message="the join was aborted")
         await self._lines.call(
             "append",
@@ -197,7 +197,7 @@ class Joiner:
         reorders = profile.codec in _REORDERS and profile.b_frames != 0 and self._keeps_timing
         return max(report.reorder_frames, _USUAL_REORDER if reorders else 0)
 
-    def _settings(self, report: ResultReport) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
         return {
             "source": str(self._source.absolute()),
             "index": str(self._index_path.absolute()),
@@ -213,23 +213,26 @@ class Joiner:
         }
 
     async def _wait_for_conversion(self) -> None:
-        waiting: Deferred[None] = Deferred()
-        self._converted.chainDeferred(waiting)
-        await waiting
-
-    def _conversion_ended(self, finished: Finished) -> None:
-        if finished.returncode == 0 and finished.ended:
-            self._converted.callback(None)
+        if self._conversion is None:
             return
-        if self._aborted:
-            self._converted.errback(Cancelled(message="the join was aborted"))
-            return
-        self._converted.errback(
-            JoinFailed(
+        if self._conversion_end is None:
+            waiting: Deferred[None] = Deferred()
+            self._converted.append(waiting)
+            await waiting
+        finished = self._conversion_end
+        if finished is None or self._aborted:
+            raise Cancelled(message="the join was aborted")
+        if finished.returncode != 0 or not finished.ended:
+            raise JoinFailed(
                 message="Encoding the sound or subtitles failed",
                 detail={"returncode": finished.returncode, "stderr": finished.stderr_tail},
             )
-        )
+
+    def _conversion_ended(self, finished: Finished) -> None:
+        self._conversion_end = finished
+        waiting, self._converted = self._converted, []
+        for deferred in waiting:
+            deferred.callback(None)
 
     async def _finish(self) -> None:
         if self._first is None:

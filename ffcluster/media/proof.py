@@ -55,6 +55,8 @@ class _Demuxed:
         self.video_pts: list[int] = []
         self.disorder: int | None = None
         self.payloads: dict[int, _Payload] = {}
+        # Earliest time of the other streams.
+        self.side_start_s: Fraction | None = None
 
 
 def _codec_of(stream: Any) -> str:
@@ -63,6 +65,8 @@ def _codec_of(stream: Any) -> str:
 
 def _demux(container: InputContainer, video: Stream | None, others: list[Stream]) -> _Demuxed:
     found = _Demuxed()
+    # Matroska keeps no decoding times, and frames may share one of its milliseconds.
+    least_step = 0 if container.format.name.startswith("matroska") else 1
     found.payloads = {s.index: _Payload(_codec_of(s)) for s in others}
     wanted = [*([video] if video else []), *others]
     if not wanted:
@@ -70,18 +74,25 @@ def _demux(container: InputContainer, video: Stream | None, others: list[Stream]
     only(container, *wanted)
     video_index = video.index if video else -1
     last_dts: int | None = None
+    starts: dict[int, int] = {}
     for packet in container.demux(*wanted):
         if not packet.size:
             continue
         number = packet.stream_index
         if number != video_index:
             found.payloads[number].add(packet)
+            if packet.pts is not None:
+                starts[number] = min(packet.pts, starts.get(number, packet.pts))
             continue
         dts = packet.dts
-        if last_dts is not None and dts is not None and dts <= last_dts:
+        if last_dts is not None and dts is not None and dts - last_dts < least_step:
             found.disorder = found.disorder or len(found.video_pts)
         last_dts = dts if dts is not None else last_dts
         found.video_pts.append(0 if packet.pts is None else packet.pts)
+    found.side_start_s = min(
+        (time * (container.streams[n].time_base or Fraction(1)) for n, time in starts.items()),
+        default=None,
+    )
     return found
 
 
@@ -120,13 +131,14 @@ def verify(call: dict[str, Any], report: Callable[[float], None]) -> dict[str, A
         chapters = len(container.chapters())
     if found.disorder is not None:
         raise _fail(f"Decoding times do not ascend at packet {found.disorder}")
-    error_s = _compare_times(found.video_pts, base, index, call)
+    error_s, shift_s = _compare_times(found, base, index, call)
     if call["chapters"] and chapters != index.header["facts"]["chapters"]:
         raise _fail(f"The finished file has {chapters} chapters")
     _compare_payloads(call, copies, found)
     return {
         "frame_count": len(found.video_pts),
         "largest_time_error_s": float(error_s),
+        "shift_s": float(shift_s),
         "streams": 1 + len(carried),
         "identical_streams": len(copies),
     }
@@ -168,13 +180,18 @@ def _is_like(stream: Stream, wanted: dict[str, Any]) -> bool:
 
 
 def _compare_times(
-    pts: list[int], base: Fraction, index: MediaIndex, call: dict[str, Any]
-) -> Fraction:
-    """Largest difference between a frame's time and what the index says, in seconds."""
+    found: _Demuxed, base: Fraction, index: MediaIndex, call: dict[str, Any]
+) -> tuple[Fraction, Fraction]:
+    """Compare each frame's time with the index.
+
+    Returns:
+        The largest difference, and by how much the whole film was moved, both in seconds.
+    """
+    pts = sorted(found.video_pts)
     if not call["keeps_timing"]:
         if call["frames"] is not None and len(pts) != call["frames"]:
             raise _fail(f"The finished file has {len(pts)} frames, not {call['frames']}")
-        return Fraction(0)
+        return Fraction(0), Fraction(0)
     if len(pts) != index.frames:
         raise _fail(
             f"The finished file has {len(pts)} frames, not {index.frames}",
@@ -183,21 +200,25 @@ def _compare_times(
         )
     source_base = Fraction(*index.header["video"]["time_base"])
     offset = rescale(call["start_us"], _MICROSECOND, source_base)
-    allowed = _ROUNDING_S if call["container"] in ("mkv", "webm") else Fraction(0)
+    rounds = call["container"] in ("mkv", "webm")
+    shift_s = Fraction(0)
+    if rounds and found.side_start_s is not None and found.side_start_s <= _ROUNDING_S:
+        # Matroska has no times below 0: where sound starts earlier, all is moved to let it.
+        shift_s = max(Fraction(0), pts[0] * base - (index.shown[0] - offset) * source_base)
     # All in one common integer unit: fractions of a hundred thousand frames would take seconds.
-    unit = Fraction(1, math.lcm(base.denominator, source_base.denominator))
+    unit = Fraction(1, math.lcm(base.denominator, source_base.denominator, shift_s.denominator))
     ours, theirs = int(base / unit), int(source_base / unit)
-    limit = int(allowed / unit)
+    limit, shift = int(_ROUNDING_S / unit) if rounds else 0, int(shift_s / unit)
     largest = 0
-    for frame, (time, shown) in enumerate(zip(sorted(pts), index.shown, strict=True)):
-        difference = abs(time * ours - (shown - offset) * theirs)
+    for frame, (time, shown) in enumerate(zip(pts, index.shown, strict=True)):
+        difference = abs(time * ours - shift - (shown - offset) * theirs)
         if difference > limit:
             raise _fail(
                 f"Frame {frame} is shown {float(difference * unit) * 1000:.3f} ms off its time",
                 frame=frame,
             )
         largest = max(largest, difference)
-    return largest * unit
+    return largest * unit, shift_s
 
 
 def _compare_payloads(call: dict[str, Any], copies: dict[int, int], found: _Demuxed) -> None:

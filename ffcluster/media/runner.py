@@ -69,7 +69,10 @@ class _Tail:
 
 
 class Running(protocol.ProcessProtocol):
-    """One live process. `done` fires when it has ended and all its output was read."""
+    """One live process.
+
+    `done` fires when it has ended and all its output was read; cancelling it ends the process.
+    """
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class Running(protocol.ProcessProtocol):
         on_progress: Callable[[Progress], None] | None,
         on_output: Callable[[bytes], None] | None,
     ) -> None:
-        self.done: Deferred[Finished] = Deferred()
+        self.done: Deferred[Finished] = Deferred(self._give_up)
         self._reactor = reactor
         self._platform = platform
         self._progress_fd = progress_fd
@@ -125,15 +128,23 @@ class Running(protocol.ProcessProtocol):
 
     def terminate(self, grace_s: float = _TERMINATE_GRACE_S) -> Deferred[None]:
         """Ask it to end, and end it when it does not within `grace_s`; fires when it is over."""
+        if not self._is_over and "kill" not in self._timers:
+            self._signal("TERM")
+            self._timers["kill"] = self._reactor.callLater(grace_s, self._signal, "KILL")
+        return self.when_over()
+
+    def when_over(self) -> Deferred[None]:
+        """Fires when the process has ended, whether or not anybody still waits for `done`."""
         over: Deferred[None] = Deferred()
         if self._is_over:
             over.callback(None)
-            return over
-        self._waiting.append(over)
-        if "kill" not in self._timers:
-            self._signal("TERM")
-            self._timers["kill"] = self._reactor.callLater(grace_s, self._signal, "KILL")
+        else:
+            self._waiting.append(over)
         return over
+
+    def _give_up(self, _: Deferred[Any]) -> None:
+        """Nobody waits for its outcome any more."""
+        self.terminate()
 
     def childDataReceived(self, child_fd: int, data: bytes) -> None:
         """Sort what the process writes."""
@@ -179,7 +190,8 @@ class Running(protocol.ProcessProtocol):
             elapsed_s=self._reactor.seconds() - self._started_s,
         )
         waiting, self._waiting = self._waiting, []
-        self.done.callback(finished)
+        if not self.done.called:
+            self.done.callback(finished)
         for over in waiting:
             over.callback(None)
 
@@ -275,7 +287,7 @@ class Runner:
             running.never_started(cause)
             return running
         self._live.add(running)
-        running.done.addBoth(self._forget, running)
+        running.when_over().addCallback(lambda _: self._live.discard(running))
         running.watch(stall_timeout_s if reports else None, timeout_s)
         if not keep_stdin:
             running.close_stdin()
@@ -313,10 +325,6 @@ class Runner:
         if progress_fd is not None:
             pipes[progress_fd] = "r"
         self.reactor.spawnProcess(running, argv[0], argv, env=env, childFDs=pipes)
-
-    def _forget(self, finished: Any, running: Running) -> Any:
-        self._live.discard(running)
-        return finished
 
 
 def python_command(module: str, *arguments: str) -> Command:

@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ffcluster.media import sniff
+from ffcluster.media.bitstream import refreshes_gradually
 from ffcluster.media.facts import display_matrix, source_facts, video_format
 from ffcluster.media.index import FRAME, KEY, NO_TIME, IndexTables
 from ffcluster.media.limits import RAW_FORMATS
@@ -27,6 +28,8 @@ from ffcluster.media.pictures import Pictures
 
 Report = Callable[[float], None]
 
+# The first is often a whole picture even where later ones are not.
+_JUDGED_KEYFRAME = 2
 _REPORT_EVERY = 4096
 # Segments are seconds long, so keyframes closer than this give planning nothing.
 _CUT_SPACING_S = Fraction(1, 2)
@@ -46,6 +49,8 @@ class _Scan:
         self.first_frame: VideoFrame | None = None
         self.step = 1
         self.end_ticks = 0
+        # Whether its keyframes are only places to recover from (intra refresh).
+        self.is_gradual = False
         # Whether packets before the end are unsound, so that their times prove nothing.
         self.is_broken = False
 
@@ -166,7 +171,8 @@ def _demux(state: _Scan, container: InputContainer, video: VideoStream) -> None:
     tables = state.tables
     pts, dts, pos = tables.pts.append, tables.dts.append, tables.pos.append
     size_of, flag = tables.size.append, tables.flags.append
-    hides = _hides_vp8 if video.codec_context.codec.canonical_name == "vp8" else None
+    codec = video.codec_context.codec.canonical_name
+    hides, h264, keyframes = _hides_vp8 if codec == "vp8" else None, codec == "h264", 0
     size = max(1, state.source.stat().st_size)
     corrupt: list[int] = []
     for number, packet in enumerate(container.demux(video)):
@@ -179,6 +185,11 @@ def _demux(state: _Scan, container: InputContainer, video: VideoStream) -> None:
         size_of(packet.size)
         shows = not (packet.is_discard or (hides and hides(packet)))
         flag((KEY if packet.is_keyframe else 0) | (FRAME if shows else 0))
+        if h264 and packet.is_keyframe:
+            keyframes += 1
+            if keyframes == _JUDGED_KEYFRAME:
+                extradata = video.codec_context.extradata or b""
+                state.is_gradual = refreshes_gradually(bytes(packet), extradata)
         if packet.is_corrupt:
             corrupt.append(len(tables.pts) - 1)
         if number == 0 and packet.has_sidedata("encryption_info"):
@@ -272,7 +283,12 @@ def _finish(
         "warnings": state.warnings,
         "damaged": damaged,
     }
-    header = {"facts": facts, "step": state.step, "matrix": _matrix(state)} | summary
+    header = summary | {
+        "facts": facts,
+        "step": state.step,
+        "matrix": _matrix(state),
+        "gradual": state.is_gradual,
+    }
     tables.write(index_path, header)
     return summary | {"cut_frames": _cut_frames(tables, form)}
 

@@ -30,12 +30,15 @@ class PublishedReport:
     Attributes:
         frame_count: Video packets.
         largest_time_error_s: Largest rounding of a frame's time by the container, in seconds.
+        shift_s: Seconds by which the whole film, sound included, was moved because its container
+            has no times below 0 and its sound starts before its video.
         streams: Number of streams.
         identical_streams: Copied sound and subtitle streams whose packets are the source's.
     """
 
     frame_count: int
     largest_time_error_s: float
+    shift_s: float
     streams: int
     identical_streams: int
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import (
@@ -37,8 +33,6 @@ from zope.interface import implementer
 
 from ffcluster import __version__
 from ffcluster.errors import (
-    DiskFull,
-    FfclusterError,
     NotFound,
     Refused,
     TransferFailed,
@@ -46,6 +40,7 @@ from ffcluster.errors import (
     Unreachable,
 )
 from ffcluster.net.address import CoordinatorAddress
+from ffcluster.net.bulk_files import FetchedFile, SentFile
 from ffcluster.net.ranges import Block, digest_header
 from ffcluster.net.tokens import authorization
 
@@ -99,82 +94,10 @@ class _Bytes:
         """Nothing to stop."""
 
 
-class _Target:
-    """The file that a fetch writes, with the running hash of what is in it. All of it blocks.
-
-    It is written by one thread at a time; a fetch that is cancelled may close it while a last
-    write is still on its way.
-    """
-
-    def __init__(self, path: Path, size_bytes: int) -> None:
-        self._path = path
-        self._size_bytes = size_bytes
-        self._lock = threading.Lock()
-        self._digest = hashlib.sha256()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: what a full disk did not take must not come again when it is closed.
-            self._file = path.open("a+b", buffering=0)
-            self.offset = self._take_over()
-        except OSError as error:
-            raise _cannot_write(path, error) from error
-
-    def _take_over(self) -> int:
-        """Keep what an earlier fetch left, unless it is longer than the file can be."""
-        found = self._file.seek(0, os.SEEK_END)
-        if found > self._size_bytes:
-            self._file.truncate(0)
-            return 0
-        self._file.seek(0)
-        while block := self._file.read(_WRITE_BYTES):
-            self._digest.update(block)
-        return found
-
-    def append(self, data: bytes) -> None:
-        """Write all of `data`, or none of it.
-
-        Raises:
-            TransferFailed: It is more than was announced, or cannot be written.
-            DiskFull: There is no room.
-        """
-        with self._lock:
-            if self.offset + len(data) > self._size_bytes:
-                raise TransferFailed(
-                    message=f"More than the {self._size_bytes} bytes announced arrived."
-                )
-            try:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[self._file.write(rest) or 0 :]
-            except OSError as error:
-                self._file.truncate(self.offset)
-                raise _cannot_write(self._path, error) from error
-            self._digest.update(data)
-            self.offset += len(data)
-
-    def prove(self, sha256: str) -> None:
-        """Compare the hash; a wrong file is emptied, so that nothing is built on it.
-
-        Raises:
-            TransferFailed: It differs.
-        """
-        found = self._digest.hexdigest()
-        if found != sha256:
-            self._file.truncate(0)
-            raise TransferFailed(
-                message=f"A file arrived with the SHA-256 {found}; {sha256} was announced."
-            )
-
-    def close(self) -> None:
-        """Close it, after the write that may be on its way."""
-        with self._lock:
-            self._file.close()
-
-
 class _FileReceiver(Protocol):
     """Writes a response's body in threads; the sender is paused while the disk is behind."""
 
-    def __init__(self, reactor: Any, target: _Target, on_written: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, target: FetchedFile, on_written: Callable[[], None]) -> None:
         self._target = target
         self._on_written = on_written
         self._waiting = bytearray()
@@ -281,7 +204,7 @@ class BulkClient:
             DiskFull: There is no room for it.
             NotFound, Unauthorized, Refused, Unreachable: The coordinator's answer, or none.
         """
-        target = await deferToThread(_Target, path_on_disk, size_bytes)
+        target = await deferToThread(FetchedFile, path_on_disk, size_bytes)
         try:
             await self._fetch_rest(path, target, size_bytes, on_bytes)
             await deferToThread(target.prove, sha256)
@@ -289,7 +212,7 @@ class BulkClient:
             await deferToThread(target.close)
 
     async def _fetch_rest(
-        self, path: str, target: _Target, size_bytes: int, on_bytes: OnBytes | None
+        self, path: str, target: FetchedFile, size_bytes: int, on_bytes: OnBytes | None
     ) -> None:
         tries = 0
 
@@ -310,7 +233,7 @@ class BulkClient:
                 await self._pause_or_give_up(path, tries, error)
 
     async def _fetch_stretch(
-        self, path: str, target: _Target, written: Callable[[], None]
+        self, path: str, target: FetchedFile, written: Callable[[], None]
     ) -> None:
         offset = target.offset
         wanted = {"Range": f"bytes={offset}-"} if offset else {}
@@ -338,12 +261,12 @@ class BulkClient:
         except OSError as error:
             raise TransferFailed(message=f"Cannot read {source}: {error.strerror}.") from error
         try:
-            return await self._put_all(path, _Source(file), block_bytes, on_bytes)
+            return await self._put_all(path, SentFile(file), block_bytes, on_bytes)
         finally:
             await deferToThread(file.close)
 
     async def _put_all(
-        self, path: str, source: _Source, block_bytes: int, on_bytes: OnBytes | None
+        self, path: str, source: SentFile, block_bytes: int, on_bytes: OnBytes | None
     ) -> tuple[int, str]:
         offset = tries = rejections = 0
         while True:
@@ -372,7 +295,7 @@ class BulkClient:
                 await self._pause_or_give_up(path, tries, error)
 
     async def _put_block(
-        self, path: str, offset: int, data: bytes, source: _Source
+        self, path: str, offset: int, data: bytes, source: SentFile
     ) -> tuple[int, bool]:
         block = Block(offset, offset + len(data), source.size_bytes)
         headers = {"Content-Range": block.header}
@@ -407,6 +330,7 @@ class BulkClient:
         except (*_BROKEN, ConnectingCancelledError, CancelledError) as error:
             if not late.active():
                 raise ConnectionLost(f"no answer for {patience_s:.0f} s") from error
+            _raise_if_cancelled(error)
             raise
         finally:
             if late.active():
@@ -454,80 +378,14 @@ def _upload_state(response: IResponse) -> tuple[int, bool]:
 
 
 def _begins_at(response: IResponse, offset: int) -> bool:
-    values = response.headers.getRawHeaders("content-range") or [""]
-    return response.code == http.PARTIAL_CONTENT and values[0].startswith(f"bytes {offset}-")
+    stretch: str = (response.headers.getRawHeaders("content-range") or [""])[0]
+    return bool(response.code == http.PARTIAL_CONTENT) and stretch.startswith(f"bytes {offset}-")
 
 
 def _raise_if_cancelled(error: Exception) -> None:
     """Let a cancellation through: Twisted reports it as one of the reasons of a broken request."""
+    if isinstance(error, ConnectingCancelledError):
+        raise CancelledError from error
     for reason in getattr(error, "reasons", ()):
         if isinstance(reason, Failure) and reason.check(CancelledError):
             raise CancelledError from error
-
-
-def _cannot_write(path: Path, error: OSError) -> FfclusterError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(
-            message=f"No space left to write {path.name} in {path.parent}.",
-            advice="Free some space there, or choose another directory.",
-        )
-    return TransferFailed(message=f"Cannot write {path}: {error.strerror or error}.")
-
-
-class _Source:
-    """The file that is put, with the running hash of it. All of it blocks.
-
-    Attributes:
-        size_bytes: Its size when it was opened.
-        sha256: SHA-256 (hex), once the whole file was hashed.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.size_bytes = os.fstat(file.fileno()).st_size
-        self.sha256: str | None = None
-        self.restart()
-
-    def restart(self) -> None:
-        """Hash the file anew: what was hashed before may have changed since."""
-        self._digest = hashlib.sha256()
-        self._hashed = 0
-        self.sha256 = None
-
-    def block(self, offset: int, length: int) -> bytes:
-        """The block at `offset`, hashed together with all that lies before it.
-
-        Raises:
-            TransferFailed: The file became shorter, or cannot be read.
-        """
-        stop = min(offset + length, self.size_bytes)
-        if self._hashed < offset:
-            self._hash_up_to(offset)
-        data = self._read(offset, stop - offset)
-        if self._hashed == offset:
-            self._digest.update(data)
-            self._hashed = stop
-        if self._hashed == self.size_bytes:
-            self.sha256 = self._digest.hexdigest()
-        return data
-
-    def proof(self) -> tuple[int, str]:
-        """Size and SHA-256 of the whole file."""
-        self._hash_up_to(self.size_bytes)
-        return self.size_bytes, self._digest.hexdigest()
-
-    def _hash_up_to(self, offset: int) -> None:
-        while self._hashed < offset:
-            data = self._read(self._hashed, min(_WRITE_BYTES, offset - self._hashed))
-            self._digest.update(data)
-            self._hashed += len(data)
-
-    def _read(self, offset: int, length: int) -> bytes:
-        try:
-            self._file.seek(offset)
-            data = self._file.read(length)
-        except OSError as error:
-            raise TransferFailed(message=f"Reading failed: {error.strerror}.") from error
-        if len(data) != length:
-            raise TransferFailed(message="The file became shorter while it was sent.")
-        return data

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
@@ -26,10 +27,11 @@ from ffcluster.errors import (
 from ffcluster.net import codec, messages
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.bulk_client import BulkClient, OnBytes
-from ffcluster.net.session import HEARTBEAT_S
-from ffcluster.net.websocket import Connection, dial
+from ffcluster.net.session import Liveness
+from ffcluster.net.websocket import CLOSE_PROTOCOL, Connection, dial
 
 _Reply = TypeVar("_Reply", bound=messages.ToClient)
+_TEND_EVERY_S = 1.0
 _decode = codec.decoder(messages.ToClient | messages.Welcome, messages.MAX_REPLY_BYTES)
 
 
@@ -47,8 +49,9 @@ class CoordinatorClient:
         self._requests = itertools.count(1)
         self._replies: dict[int, Deferred[Any]] = {}
         self._watches: dict[int, Callable[[messages.Job], None]] = {}
-        self._heartbeat = LoopingCall(self._beat)
-        self._heartbeat.clock = reactor
+        self._liveness = Liveness(0.0, 0.0)
+        self._tending = LoopingCall(self._tend)
+        self._tending.clock = reactor
 
     @classmethod
     async def connect(
@@ -64,29 +67,44 @@ class CoordinatorClient:
         """
         address = CoordinatorAddress.parse(url)
         client = cls(reactor, address, token)
-        client._connection = await dial(reactor, address, client, token=token, timeout_s=timeout_s)
-        hello = messages.Hello(messages.PROTOCOL_VERSIONS, "client", version=__version__)
-        client._connection.send(codec.encode(hello))
-        client._welcome.addTimeout(timeout_s, reactor)
+        await dial(reactor, address, client, token=token, timeout_s=timeout_s)
         try:
-            welcome = await client._welcome
-        except (CancelledError, TimeoutError) as error:
-            raise Unreachable(message=f"{address.authority} does not greet.") from error
-        client._block_bytes = welcome.block_bytes
-        client._heartbeat.start(HEARTBEAT_S, now=False)
+            await client._greet(timeout_s)
+        except BaseException:
+            await client.close()
+            raise
         return client
+
+    async def _greet(self, timeout_s: float) -> None:
+        self._say(messages.Hello(messages.PROTOCOL_VERSIONS, "client", version=__version__))
+        self._welcome.addTimeout(timeout_s, self._reactor)
+        try:
+            welcome = await self._welcome
+        except defer.TimeoutError as error:
+            raise Unreachable(message=f"{self._address.authority} does not greet.") from error
+        self._block_bytes = welcome.block_bytes
+        if self._connection is not None:
+            self._tending.start(_TEND_EVERY_S, now=False)
 
     # --- what the connection tells -------------------------------------------------------------
 
     def opened(self, connection: Connection) -> None:
         """The connection is up; `connect` goes on from here."""
+        self._connection = connection
+        now = self._reactor.seconds()
+        self._liveness = Liveness(now, now)
 
     def received(self, payload: bytes) -> None:
         """Give a message to whoever waits for it."""
+        self._liveness.heard(self._reactor.seconds())
         try:
             message = _decode(payload)
-        except ProtocolError:
-            # A newer coordinator may say things that this client does not know.
+        except ProtocolError as error:
+            # A newer coordinator may say things that this client does not know; but whoever waits
+            # for just this answer must not wait for ever.
+            reply = self._replies.pop(error.detail.get("reply_to", 0), None)
+            if reply is not None:
+                reply.errback(error)
             return
         if isinstance(message, messages.Welcome):
             if not self._welcome.called:
@@ -99,9 +117,10 @@ class CoordinatorClient:
     def closed(self, reason: str) -> None:
         """Everything that still waits fails."""
         self._connection = None
-        if self._heartbeat.running:
-            self._heartbeat.stop()
-        self._gone.callback(None)
+        if self._tending.running:
+            self._tending.stop()
+        if not self._gone.called:
+            self._gone.callback(None)
         error = Unreachable(message=f"The coordinator closed the session: {reason}")
         waiting = [*self._replies.values(), self._welcome]
         self._replies.clear()
@@ -124,17 +143,30 @@ class CoordinatorClient:
         elif isinstance(message, messages.Job) and message.reply_to in self._watches:
             self._watches[message.reply_to](message)
 
-    def _beat(self) -> None:
+    def _say(self, message: messages.Message) -> None:
         if self._connection is not None:
-            self._connection.send(codec.encode(messages.Heartbeat()))
+            self._liveness.said(self._reactor.seconds())
+            self._connection.send(codec.encode(message))
+
+    def _tend(self) -> None:
+        """Say something when it is due, and give up a coordinator that was silent for too long."""
+        now = self._reactor.seconds()
+        if self._liveness.given_up(now) and self._connection is not None:
+            self._connection.close(CLOSE_PROTOCOL, "nothing was heard for too long")
+            self.closed("nothing was heard from it for too long")
+        elif self._liveness.must_speak(now):
+            self._say(messages.Heartbeat())
 
     async def _ask(self, request: Any, expected: type[_Reply]) -> _Reply:
         if self._connection is None:
             raise Unreachable(message=f"The session with {self._address.authority} is closed.")
         reply: Deferred[Any] = Deferred()
         self._replies[request.request] = reply
-        self._connection.send(codec.encode(request))
-        answer = await reply
+        try:
+            self._say(request)
+            answer = await reply
+        finally:
+            self._replies.pop(request.request, None)
         if not isinstance(answer, expected):
             raise ProtocolError(message=f"Unexpected answer {answer.TYPE!r} to {request.TYPE!r}.")
         return answer
@@ -211,7 +243,7 @@ class CoordinatorClient:
             TransferFailed: It did not arrive whole.
         """
         try:
-            size = (await deferToThread(path.stat)).st_size
+            size = await deferToThread(_readable_size, path)
         except OSError as error:
             raise SourceMissing(message=f"Cannot read {path}: {error.strerror}.") from error
         ready = await self._ask(
@@ -247,7 +279,7 @@ class CoordinatorClient:
             )
             await deferToThread(_put_in_place, partial, target)
         except BaseException:
-            partial.unlink(missing_ok=True)
+            await deferToThread(partial.unlink, True)
             raise
 
     async def close(self) -> None:
@@ -260,6 +292,11 @@ class CoordinatorClient:
     async def _job(self, job_id: str, segments: bool) -> messages.Job:
         message = messages.GetJob(next(self._requests), job_id, segments)
         return await self._ask(message, messages.Job)
+
+
+def _readable_size(path: Path) -> int:
+    with path.open("rb") as file:
+        return os.fstat(file.fileno()).st_size
 
 
 def _put_in_place(partial: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from types import UnionType
@@ -25,8 +26,8 @@ def _strict_int(value: Any, _: type) -> int:
 
 
 def _strict_float(value: Any, _: type) -> float:
-    if type(value) not in (int, float):
-        raise ValueError(f"expected a number, got {type(value).__name__}")
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {type(value).__name__}")
     return float(value)
 
 
@@ -86,7 +87,27 @@ def encode(message: messages.Message) -> bytes:
     """Serialise a message as one JSON object."""
     payload = _converter.unstructure(message)
     payload["type"] = message.TYPE
-    return orjson.dumps(payload)
+    try:
+        return orjson.dumps(payload)
+    except TypeError:
+        return orjson.dumps(_sendable(payload))
+
+
+def _sendable(value: Any) -> Any:
+    """Put what JSON cannot hold in words.
+
+    Names of files may hold bytes that are no text, and the detail of an error anything at all; a
+    report must arrive all the same.
+    """
+    if isinstance(value, dict):
+        return {str(_sendable(key)): _sendable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_sendable(item) for item in value]
+    if value is None or isinstance(value, (bool, float)):
+        return value
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
 def decoder(
@@ -95,7 +116,8 @@ def decoder(
     """A function that reads messages of the union `allowed`.
 
     It raises `ProtocolError` for anything that is not a JSON object of a type in `allowed` with
-    values of the right types and sizes; the error's detail has the `type` when it was readable.
+    values of the right types and sizes; the error's detail has `type`, `request` and `reply_to`
+    as far as they were readable.
     """
     types = _types(allowed)
 
@@ -107,7 +129,7 @@ def decoder(
             raise ProtocolError(
                 message=f"Message type {shown} is not known here.",
                 advice=f"Known types: {', '.join(sorted(types))}.",
-                detail={"type": shown, "request": _request_of(document)},
+                detail={"type": shown} | _numbers(document),
             )
         try:
             return _converter.structure(document, types[name])
@@ -117,7 +139,7 @@ def decoder(
             reasons = [f"{type(error).__name__}: {error}"[:300]]
         raise ProtocolError(
             message=f"Message {name!r} is not valid: {'; '.join(reasons)}",
-            detail={"type": name, "request": _request_of(document)},
+            detail={"type": name} | _numbers(document),
         )
 
     return decode
@@ -153,9 +175,13 @@ def _deeper_than(value: Any, levels: int) -> bool:
     return any(isinstance(item, (dict, list)) for item in layer)
 
 
-def _request_of(document: dict[str, Any]) -> int:
-    request = document.get("request")
-    return request if type(request) is int and request > 0 else 0
+def _numbers(document: dict[str, Any]) -> dict[str, int]:
+    """The request number of a message that was not understood, and the one that it answers."""
+    found = {name: document.get(name) for name in ("request", "reply_to")}
+    return {
+        name: number if type(number) is int and 0 < number < 2**53 else 0
+        for name, number in found.items()
+    }
 
 
 def to_jsonable(value: Any) -> Any:

@@ -20,6 +20,7 @@ PROTOCOL_VERSIONS = (1,)
 MAX_MESSAGE_BYTES = 4 * 2**20
 # A job's full list of segments may be long; it goes only from coordinator to client.
 MAX_REPLY_BYTES = 64 * 2**20
+MAX_FPS = 1e7
 
 _ID: Any = validators.and_(validators.max_len(64), validators.matches_re(r"[A-Za-z0-9_-]+"))
 _NAME: Any = validators.and_(validators.min_len(1), validators.max_len(256))
@@ -138,7 +139,7 @@ class AttemptProgress:
 
     epoch: int = attrs.field(validator=_COUNT)
     frames: int = attrs.field(validator=_COUNT)
-    fps: float = attrs.field(validator=validators.and_(validators.ge(0.0), validators.le(1e7)))
+    fps: float = attrs.field(validator=validators.and_(validators.ge(0.0), validators.le(MAX_FPS)))
 
 
 @attrs.frozen

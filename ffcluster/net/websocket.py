@@ -186,10 +186,20 @@ class _ClientFactory(WebSocketClientFactory):
         self.address = address
         self.peer = peer
         self.was_open = False
-        self.opened: Deferred[Connection] = Deferred()
+        self.opened: Deferred[Connection] = Deferred(lambda _: self._abandon())
+        self._live: Any = None
         self.setProtocolOptions(  # type: ignore[no-untyped-call]
             maxFramePayloadSize=MAX_REPLY_BYTES, maxMessagePayloadSize=MAX_REPLY_BYTES, **_OPTIONS
         )
+
+    def buildProtocol(self, addr: Any) -> Any:
+        self._live = super().buildProtocol(addr)
+        return self._live
+
+    def _abandon(self) -> None:
+        """Nobody waits for the handshake any more."""
+        if self._live is not None:
+            self._live.dropConnection(abort=True)
 
     def settle(self, outcome: Connection | FfclusterError) -> None:
         """Give the outcome of the handshake to whoever dialled, once."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -74,20 +73,21 @@ class AttemptRun:
         self._result = directory / f"{offer.epoch}.result.mkv"
         self._block_bytes = block_bytes
         self._work: Deferred[Any] | None = None
-        self._outcome: Callable[[], messages.FromWorker | None] = lambda: None
+        self._stopped = False
+        self._gives_back = False
 
     def start(self) -> None:
         """Begin; what comes of it is told to the coordinator."""
         self._bench.send(messages.Accepted(self.offer.epoch))
         self._work = ensureDeferred(self._run())
-        self._work.addCallbacks(self._bench.send, self._failed)
+        self._work.addCallbacks(self._succeeded, self._failed)
         self._work.addBoth(self._clean_up)
 
     def stop(self, *, give_back: bool) -> Deferred[None]:
         """End it now; tell the coordinator if it is given back. Fires when nothing is left."""
-        if give_back:
-            self._outcome = lambda: messages.Returned(self.offer.epoch)
-        if self._work is not None:
+        self._gives_back = self._gives_back or give_back
+        if self._work is not None and not self._stopped:
+            self._stopped = True
             self._work.cancel()
         return self.done
 
@@ -133,13 +133,20 @@ class AttemptRun:
 
     def _progressed(self, progress: Progress) -> None:
         self.frames = max(self.frames, progress.frame or 0)
-        self.fps = progress.fps or self.fps
+        if 0.0 < progress.fps < messages.MAX_FPS:
+            self.fps = progress.fps
+
+    def _succeeded(self, result: messages.Result) -> None:
+        if not self._stopped:
+            self._bench.send(result)
+        elif self._gives_back:
+            self._bench.send(messages.Returned(self.offer.epoch))
 
     def _failed(self, failure: Any) -> None:
-        if failure.check(CancelledError):
-            message = self._outcome()
-            if message is not None:
-                self._bench.send(message)
+        # Whatever a stopped attempt ends in, it ends so because it was stopped.
+        if self._stopped:
+            if self._gives_back:
+                self._bench.send(messages.Returned(self.offer.epoch))
             return
         if not failure.check(FfclusterError):
             log.failure("attempt {epoch} broke", failure, epoch=self.offer.epoch)

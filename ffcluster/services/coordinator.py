@@ -74,8 +74,8 @@ from ffcluster.errors import (
 from ffcluster.media.binary import find_ffmpeg, inspect
 from ffcluster.media.runner import Runner
 from ffcluster.net import messages
-from ffcluster.net.address import is_loopback_host
-from ffcluster.net.bulk_server import CoordinatorSite, GuardedFactory, Readable, bulk_tree
+from ffcluster.net.bulk_server import Readable, bulk_tree
+from ffcluster.net.site import CoordinatorSite, GuardedFactory
 from ffcluster.net.tokens import authorized
 from ffcluster.net.websocket import CLOSE_NORMAL, CoordinatorSocketFactory
 from ffcluster.services.choice import encoder_chooser
@@ -84,6 +84,7 @@ from ffcluster.services.gateway import Session
 from ffcluster.services.jobmedia import JobMedia
 from ffcluster.services.shelf import KINDS, TicketShelf
 from ffcluster.services.submission import make_spec
+from ffcluster.services.values import is_loopback
 from ffcluster.store import files
 
 log = Logger()
@@ -92,13 +93,16 @@ _MAX_CONNECTIONS = 10_000
 _TEND_EVERY_S = 1.0
 _SHOW_EVERY_S = 0.4
 _JOBS_REMEMBERED = 1000
+# How long connections may take to end by themselves when the coordinator stops.
+_CLOSING_PATIENCE_S = 1.0
 
 
 class CoordinatorService(Service):
     """Owns jobs and decisions, and the one port on which workers and clients talk to it.
 
     Attributes:
-        started: Fires when it listens, or fails with the reason why it cannot.
+        started: Fires when it listens, or fails with the reason why it cannot; never when it is
+            stopped before that.
         port: The TCP port that it listens on.
     """
 
@@ -130,7 +134,9 @@ class CoordinatorService(Service):
         self._events: deque[Event] = deque()
         self._handling = False
         self._to_show: set[JobId] = set()
+        self._starting: Deferred[None] | None = None
         self._listening: Any = None
+        self._guard: GuardedFactory | None = None
         self._wake: Any = None
         self._loops = [
             self._loop(self._tend, _TEND_EVERY_S),
@@ -149,8 +155,12 @@ class CoordinatorService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         for warning in self.settings.warnings:
             log.warn("{warning}", warning=warning)
-        starting = ensureDeferred(self._start())
-        starting.chainDeferred(self.started)
+        self._starting = ensureDeferred(self._start())
+        self._starting.addCallbacks(self.started.callback, self._cannot_start)
+
+    def _cannot_start(self, failure: Any) -> None:
+        if self.running:
+            self.started.errback(failure)
 
     async def _start(self) -> None:
         settings = self.settings
@@ -206,12 +216,13 @@ class CoordinatorService(Service):
             root,
             token=settings.token,
             block_limit=settings.block_bytes,
-            loopback_only=is_loopback_host(settings.interface),
+            loopback_only=is_loopback(settings.interface),
         )
         kind = TCP6ServerEndpoint if ":" in settings.interface else TCP4ServerEndpoint
         endpoint = kind(self._reactor, settings.port, interface=settings.interface)
+        self._guard = GuardedFactory(self._reactor, site, _MAX_CONNECTIONS)
         try:
-            return await endpoint.listen(GuardedFactory(self._reactor, site, _MAX_CONNECTIONS))  # type: ignore[no-untyped-call]
+            return await endpoint.listen(self._guard)  # type: ignore[no-untyped-call]
         except CannotListenError as error:
             raise OutputUnwritable(
                 message=f"Cannot listen on {settings.interface} port {settings.port}: "
@@ -220,6 +231,8 @@ class CoordinatorService(Service):
             ) from error
 
     async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
         for loop, _ in self._loops:
             if loop.running:
                 loop.stop()
@@ -229,11 +242,14 @@ class CoordinatorService(Service):
             await self._listening.stopListening()
         for session in list(self._sessions):
             session.close(CLOSE_NORMAL, "the coordinator stops")
-        media = [ensureDeferred(media.close()) for media in self._media.values()]
+        media = [ensureDeferred(media.close()) for media in list(self._media.values())]
         await DeferredList(media, consumeErrors=True)
         await self._runner.close()
+        if self._guard is not None:
+            await self._guard.close(_CLOSING_PATIENCE_S)
         if self._lock.locked:
             await deferToThread(files.remove_tree, self.settings.state_dir / "jobs")
+            await deferToThread(files.remove_tree, self.settings.state_dir / "uploads")
             self._lock.unlock()
 
     def stopService(self) -> Deferred[None]:
@@ -250,6 +266,9 @@ class CoordinatorService(Service):
 
     def post(self, event: Event) -> None:
         """Take an event in. Handling never re-enters: events that effects cause wait in line."""
+        if not self.running:
+            # What happens while everything ends must start nothing.
+            return
         self._events.append(event)
         if self._handling:
             return
@@ -283,7 +302,7 @@ class CoordinatorService(Service):
         """Tell clients about the jobs they watch that changed since the last time."""
         changed, self._to_show = self._to_show, set()
         watched = {job_id for s in self._sessions for job_id in s.watches.values()}
-        for job_id in changed & watched:
+        for job_id in changed & watched & self._state.jobs.keys():
             view = self.job(job_id)
             for session in self._sessions:
                 session.show_job(view)
@@ -473,8 +492,8 @@ class CoordinatorService(Service):
             InvalidOption, ContainerUnsuitable: The settings contradict each other or the container.
             NotFound, Refused: The upload or the path cannot be used.
         """
-        if self._build is None:
-            raise Refused(message="The coordinator is still starting.")
+        if self._build is None or not self.running:
+            raise Refused(message="The coordinator is starting or stopping.")
         job_id = JobId(secrets.token_hex(6))
         spec = make_spec(request, self.settings, self._registry)
         source, uploaded = await self._source_of(request)

@@ -71,7 +71,7 @@ class EmbeddedCluster:
         self._client: CoordinatorClient | None = None
         self._closed = False
         # A second Ctrl-C stops the reactor under a running cluster; encoders must end all the same.
-        self._trigger = reactor.addSystemEventTrigger("before", "shutdown", self._stop_services)
+        self._trigger = reactor.addSystemEventTrigger("before", "shutdown", self._stop_and_remove)
 
     async def start(self) -> CoordinatorClient:
         """Start everything and connect to it.
@@ -120,14 +120,16 @@ class EmbeddedCluster:
         self.broken.addErrback(lambda _: None)
         if self._client is not None:
             await self._client.close()
-        await self._stop_services()
+        await self._stop_and_remove()
         self._reactor.removeSystemEventTrigger(self._trigger)
-        await deferToThread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    def _stop_services(self) -> Deferred[Any]:
+    def _stop_and_remove(self) -> Deferred[Any]:
         """End the workers first: a coordinator that goes away makes them look for it."""
         stopping: Deferred[Any] = _stop_all(self._workers)
-        return stopping.addCallback(lambda _: _stop_all([self._coordinator]))
+        stopping.addCallback(lambda _: _stop_all([self._coordinator]))
+        return stopping.addCallback(
+            lambda _: deferToThread(shutil.rmtree, self._folder, ignore_errors=True)
+        )
 
 
 def _stop_all(services: list[WorkerService] | list[CoordinatorService]) -> Deferred[Any]:

@@ -111,6 +111,9 @@ class Session:
 
     def received(self, payload: bytes) -> None:
         """Handle one message; a bad one is answered and changes nothing."""
+        if self._connection is None:
+            # This side has ended the session; what was on its way then counts no more.
+            return
         self._liveness.heard(self._desk.seconds())
         try:
             self._receive(payload)
@@ -175,13 +178,13 @@ class Session:
             attrs.evolve(c, slots=min(max(1, c.slots), _MAX_SLOTS)) for c in hello.capabilities
         )
         return WorkerFacts(
-            name=hello.name or address,
+            name=_printable(hello.name) or address,
             capabilities=capabilities,
             benchmark_duration_s=hello.benchmark_duration_s,
             cpus=hello.cpus,
-            version=hello.version,
-            platform=hello.platform,
-            ffmpeg=hello.ffmpeg,
+            version=_printable(hello.version),
+            platform=_printable(hello.platform),
+            ffmpeg=_printable(hello.ffmpeg),
             address=address,
         )
 
@@ -254,8 +257,9 @@ class Session:
     def _watch(self, number: int, job_id: JobId) -> None:
         if len(self.watches) >= _MAX_WATCHES:
             raise ProtocolError(message=f"A session may watch {_MAX_WATCHES} jobs, no more.")
+        view = self._desk.job(job_id)
         self.watches[number] = job_id
-        self.show_job(self._desk.job(job_id))
+        self.show_job(view)
 
     def show_job(self, view: JobView) -> None:
         """Tell a client that watches this job how it is now."""
@@ -266,4 +270,6 @@ class Session:
                     del self.watches[number]
 
 
-
+def _printable(text: str) -> str:
+    """Take out what could move the cursor of a terminal on which it is shown."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -272,6 +272,9 @@ class _WorkerSession:
 
     def received(self, payload: bytes) -> None:
         """Handle one message of the coordinator."""
+        if self._connection is None:
+            # This side has ended the session; an offer that was on its way has nobody to run it.
+            return
         self._liveness.heard(self._reactor.seconds())
         try:
             message = _decode(payload)
@@ -347,13 +350,16 @@ class _WorkerSession:
     def release(self, attempt: AttemptRun) -> None:
         """The attempt no longer uses its slot, or never will."""
         epoch = attempt.offer.epoch
-        self._waiting.pop(epoch, None)
-        if self._encoding.pop(epoch, None) is not None:
-            self._told.pop(epoch, None)
+        waited = self._waiting.pop(epoch, None)
+        held = self._encoding.pop(epoch, None)
+        self._told.pop(epoch, None)
+        if waited is not None or held is not None:
             self._grant()
 
     def _grant(self) -> None:
-        for epoch in sorted(self._waiting):
+        # Whoever gets a slot may give it back before `callback` returns, so look afresh each time.
+        while self._waiting:
+            epoch = min(self._waiting)
             attempt, granted = self._waiting[epoch]
             unit = attempt.capability.unit
             if sum(self._encoding.values(), unit) > 1:
@@ -424,5 +430,3 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-

@@ -71,7 +71,10 @@ def test_source_of_full_range_keeps_its_samples() -> None:
         "format=yuv420p",
         "setparams=range=pc",
     )
+    assert made("libx264", source=source).compare_as == "yuvj420p"
+    assert made("libx264").compare_as == "yuv420p"
     found = made("ffv1", source=source)
+    assert found.compare_as == "yuv420p"
     assert found.filters[-1] == "setparams=range=tv"
     assert "full" in found.notes[0]
 
@@ -291,8 +294,14 @@ def test_encoder_that_is_not_there_is_diagnosed() -> None:
     assert all(f.hint for f in findings if isinstance(f, Diagnosis))
 
 
-@pytest.mark.parametrize("answer", [ProbeOutcome(0, "Codec 'x' is not recognized"),
-                                    ProbeOutcome(-11), ProbeOutcome(None, timed_out=True)])  # fmt: skip
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ProbeOutcome(0, "Codec 'x' is not recognized"),
+        ProbeOutcome(-11),
+        ProbeOutcome(None, timed_out=True),
+    ],
+)
 def test_library_that_does_not_answer_is_no_capability(answer: ProbeOutcome) -> None:
     probe = BACKEND.detect(BUILD, Machine(2, "linux"))[0]
     assert isinstance(probe, Probe)

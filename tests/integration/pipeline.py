@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -33,7 +34,9 @@ class Shown:
 
 def decode(ffmpeg: str, path: Path, pix_fmt: str, stream: str = "v:0") -> list[Shown]:
     """Decode a whole film with one ffmpeg process; times as they stand in the file."""
-    encoder_base = ["-enc_time_base", "-1"] if " 5." in version(ffmpeg) else ["-enc_time_base", "demux"]
+    encoder_base = (
+        ["-enc_time_base", "-1"] if " 5." in version(ffmpeg) else ["-enc_time_base", "demux"]
+    )
     done = subprocess.run(
         [ffmpeg, "-v", "error", "-nostdin", "-copyts", "-noautorotate", "-i", str(path),
          "-map", f"0:{stream}", "-vf", f"format={pix_fmt}", "-fps_mode", "passthrough",
@@ -89,14 +92,14 @@ class Pipeline:
         helper = SourceHelper(self.runner)
         index_path = self.directory / "film.index"
         try:
-            summary = await helper.index(
-                self.source, index_path, allow_damaged=self.allow_damaged
-            )
+            summary = await helper.index(self.source, index_path, allow_damaged=self.allow_damaged)
             self.summary = summary
             carry = plan_carry(await helper.facts(), self.spec)
             self.lost = carry.lost
-            borders = sorted({0, summary.frame_count, *(cuts if cuts is not None else summary.cut_frames)})
-            segments = [FrameRange(a, b) for a, b in zip(borders, borders[1:], strict=False)]
+            borders = sorted(
+                {0, summary.frame_count, *(cuts if cuts is not None else summary.cut_frames)}
+            )
+            segments = [FrameRange(a, b) for a, b in itertools.pairwise(borders)]
             results = []
             for number, frames in enumerate(segments):
                 results.append(await self._segment(helper, summary, frames, number))

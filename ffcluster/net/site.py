@@ -1,0 +1,204 @@
+"""The coordinator's one port: which requests may come in at all, and how long they may take.
+
+What is not allowed, too long or malformed is answered before its body is read.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request, Site
+
+from ffcluster.net.address import is_loopback_host
+from ffcluster.net.tokens import authorized
+
+_LARGEST_OTHER_BODY = 64 * 1024
+# A request's headers must be whole within this time, its body within the other one plus what the
+# slowest useful line needs for it.
+_HEADER_DEADLINE_S = 20.0
+_BODY_DEADLINE_S = 60.0
+_SLOWEST_BYTES_PER_S = 4096
+_LINGER_S = 2.0
+
+
+class BoundedRequest(Request):
+    """A request whose body is refused unread when it is not allowed or too long."""
+
+    channel: Any
+    _refused = False
+
+    def __init__(self, channel: Any, queued: object = None) -> None:
+        super().__init__(channel)  # type: ignore[no-untyped-call]
+        channel.transport.expect(_HEADER_DEADLINE_S)
+
+    def gotLength(self, length: int | None) -> None:
+        """Decide by the headers alone whether the body may come."""
+        refusal = self._refusal(length)
+        if refusal is None:
+            self.channel.transport.expect(_BODY_DEADLINE_S + (length or 0) / _SLOWEST_BYTES_PER_S)
+            self.content = io.BytesIO()  # bounded, so it need not go through a temporary file
+            return
+        self._refused = True
+        self.channel.transport.refuse(
+            b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % refusal
+        )
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a stretch of the body, unless the request was refused."""
+        if not self._refused:
+            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Answer a whole request; what came along with a refused one is never looked at."""
+        if not self._refused:
+            self.channel.transport.expect(None)
+            super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
+
+    def _refusal(self, length: int | None) -> bytes | None:
+        site: CoordinatorSite = self.channel.site
+        if not site.allows_host(self.getHeader("host") or ""):
+            return b"421 Misdirected Request"
+        if not authorized(site.token, self.getHeader("authorization")):
+            return b"401 Unauthorized\r\nwww-authenticate: Bearer"
+        if self.getHeader("transfer-encoding"):
+            return b"411 Length Required"
+        is_block = self.getHeader("content-range") is not None
+        if (length or 0) > (site.block_limit if is_block else _LARGEST_OTHER_BODY):
+            return b"413 Content Too Large"
+        return None
+
+
+class CoordinatorSite(Site):
+    """The coordinator's one port.
+
+    Args:
+        root: The resource tree.
+        token: Secret that every request must show, or None.
+        block_limit: Longest body of a PUT in bytes.
+        loopback_only: Refuse requests whose Host header is not a loopback name.
+    """
+
+    requestFactory: Any = BoundedRequest
+
+    def __init__(
+        self,
+        reactor: Any,
+        root: Resource,
+        *,
+        token: str | None,
+        block_limit: int,
+        loopback_only: bool,
+    ) -> None:
+        super().__init__(root, timeout=120, reactor=reactor)  # type: ignore[no-untyped-call]
+        self.token = token
+        self.block_limit = block_limit
+        self._loopback_only = loopback_only
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 only: HTTP/2 would break streamed uploads."""
+        return [b"http/1.1"]
+
+    def allows_host(self, host: str) -> bool:
+        """Whether a Host header may be answered."""
+        return not self._loopback_only or is_loopback_host(host)
+
+    def getResourceFor(self, request: Any) -> IResource:
+        """Find the resource, with the headers that every answer has."""
+        request.setHeader("server", "ffcluster")
+        request.setHeader("x-content-type-options", "nosniff")
+        return super().getResourceFor(request)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _GuardedConnection(ProtocolWrapper):
+    """A connection on which every request must be whole within a fixed time.
+
+    Every byte resets the idle time-out of the web server, so a slow sender would never meet it.
+    """
+
+    factory: GuardedFactory
+    transport: Any
+    _deadline: Any = None
+    _refused = False
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self.expect(_HEADER_DEADLINE_S)
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]
+
+    def expect(self, within_s: float | None) -> None:
+        """End the connection unless this is called again in time; None: nothing is awaited."""
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+        if within_s is not None:
+            self._deadline = self.factory.reactor.callLater(
+                within_s, self.transport.abortConnection
+            )
+
+    def refuse(self, answer: bytes) -> None:
+        """Answer and end the connection.
+
+        What the peer still sends is read and dropped for a moment: if it were left unread, the
+        system would reset the connection and the peer might never see the answer.
+        """
+        self._refused = True
+        self.transport.unregisterProducer()
+        self.transport.write(answer)
+        half_close = getattr(self.transport, "loseWriteConnection", self.transport.loseConnection)
+        half_close()
+        self.expect(_LINGER_S)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._refused:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:
+        self.expect(None)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+
+class GuardedFactory(WrappingFactory):
+    """Limits the number of connections and the time that each may take to say what it wants."""
+
+    protocol = _GuardedConnection
+    noisy = False
+
+    def __init__(self, reactor: Any, site: CoordinatorSite, max_connections: int) -> None:
+        super().__init__(site)  # type: ignore[no-untyped-call]
+        self.reactor = reactor
+        self._max_connections = max_connections
+        self._emptied: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Guard a new connection, or close it when there are too many."""
+        if len(self.protocols) >= self._max_connections:
+            return None
+        return super().buildProtocol(addr)
+
+    def unregisterProtocol(self, p: Any) -> None:
+        """A connection is gone."""
+        super().unregisterProtocol(p)  # type: ignore[no-untyped-call]
+        if not self.protocols and self._emptied is not None:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+
+    async def close(self, patience_s: float) -> None:
+        """Wait until every connection has ended; end those that are left after `patience_s`."""
+        if not self.protocols:
+            return
+        self._emptied = Deferred()
+        late = self.reactor.callLater(patience_s, self._abort_all)
+        try:
+            await self._emptied
+        finally:
+            if late.active():
+                late.cancel()
+
+    def _abort_all(self) -> None:
+        for connection in list(self.protocols):
+            connection.transport.abortConnection()
