@@ -72,12 +72,14 @@ class Policy:
         benchmark_duration_s: Longest probe segment, in seconds of film.
         max_retries: Retries of one segment (and of finding an encoder) before the job fails.
         retry_delay_s: Seconds between a failure and the next attempt.
+        fixed_crew: No worker will ever join beyond those that a job needs to start.
     """
 
     required_workers: int = 3
     benchmark_duration_s: float = 10.0
     max_retries: int = 3
     retry_delay_s: float = 5.0
+    fixed_crew: bool = False
 
 
 class ClusterState:
@@ -505,7 +507,9 @@ class ClusterState:
     def _carve(self, worker: Worker, job: Job) -> Segment:
         assert job.summary is not None  # noqa: S101 - encoding implies an index
         probe_s = min(self.policy.benchmark_duration_s, worker.facts.benchmark_duration_s)
-        wanted = scheduling.wanted_frames(worker, job, self.workers.values(), probe_s)
+        wanted = scheduling.wanted_frames(
+            worker, job, self.workers.values(), probe_s, fixed_crew=self.policy.fixed_crew
+        )
         frames = next_segment(job.spec, job.summary, job.frontier, wanted)
         segment = Segment(frames)
         job.segments[frames.first] = segment

@@ -19,7 +19,7 @@ def job_view(state: ClusterState, job: Job, now: float, *, segments: bool = Fals
         max((a.frames_done for a in s.live.values()), default=0) for s in job.unfinished.values()
     )
     done = job.frames_committed + partial
-    fps = sum(attempt.fps for attempt in running)
+    fps = sum(_pace_fps(state, job, attempt) for attempt in running)
     summary = job.summary
     return JobView(
         id=job.id,
@@ -68,6 +68,11 @@ def worker_view(worker: Worker, now: float) -> WorkerView:
     )
 
 
+def _pace_fps(state: ClusterState, job: Job, attempt: Attempt) -> float:
+    """Frames per second of a running attempt; until its first report, its worker's usual rate."""
+    return attempt.fps or scheduling.rate_fps(state.workers[attempt.worker_id], job) or 0.0
+
+
 def _eta_s(state: ClusterState, job: Job, done: int, fps: float) -> float | None:
     if job.summary is None or job.ended:
         return None
@@ -91,7 +96,7 @@ def _shares(state: ClusterState, job: Job, running: list[Attempt]) -> tuple[Shar
                 segments=share.segments,
                 frames=share.frames,
                 running=len(own),
-                fps=sum(attempt.fps for attempt in own),
+                fps=sum(_pace_fps(state, job, attempt) for attempt in own),
                 failures=share.failures,
             )
         )

@@ -48,7 +48,9 @@ def slots(worker: Worker, job: Job) -> int:
     return capability.slots if capability else 0
 
 
-def wanted_frames(worker: Worker, job: Job, workers: Iterable[Worker], probe_s: float) -> int:
+def wanted_frames(
+    worker: Worker, job: Job, workers: Iterable[Worker], probe_s: float, *, fixed_crew: bool
+) -> int:
     """Size of the next segment for `worker`, before it is fitted to keyframes.
 
     Args:
@@ -56,6 +58,7 @@ def wanted_frames(worker: Worker, job: Job, workers: Iterable[Worker], probe_s: 
         job: The job; indexed, with its encoder chosen.
         workers: All workers, to know the fair share.
         probe_s: Longest probe in seconds of film, for a worker without a known rate.
+        fixed_crew: No further worker will come, so a lone slot may take all that is left.
     """
     assert job.summary is not None  # noqa: S101 - a job without index is never scheduled
     crews = [(w, count) for w in workers if (count := slots(w, job))]
@@ -65,7 +68,7 @@ def wanted_frames(worker: Worker, job: Job, workers: Iterable[Worker], probe_s: 
         fair = job.uncarved // max(1, 2 * total_slots)
         return max(1, min(round(probe_s * job.summary.mean_fps), fair))
     total_rate = sum(count * (rate_fps(w, job) or own) for w, count in crews)
-    part = 1.0 if total_slots == 1 else _SHARE
+    part = 1.0 if total_slots == 1 and fixed_crew else _SHARE
     wanted = part * job.uncarved * own / max(total_rate, own)
     wanted = min(max(wanted, own * MIN_ENCODE_S), own * MAX_ENCODE_S)
     return max(min_segment_frames(job.summary), round(wanted))

@@ -78,13 +78,18 @@ class Program(service.MultiService):
 
 
 def coordinator_program(reactor: Any, settings: Any) -> Program:
-    """Make the process of a coordinator: ends with 0 on SIGTERM, with 1 when it cannot start."""
+    """Make the process of a coordinator.
+
+    Ends with 0 on SIGTERM, with 1 when it cannot start or, told to stop after its film, when a job
+    failed.
+    """
     from ffcluster.services.coordinator import CoordinatorService
 
     program = Program(reactor)
     coordinator = CoordinatorService(reactor, settings)
     coordinator.setServiceParent(program)  # type: ignore[no-untyped-call]
     coordinator.started.addErrback(program.fail)
+    coordinator.finished.addCallback(program.end)
     program.on_signal(signal.SIGTERM, lambda: program.end(EXIT_OK))
     return program
 

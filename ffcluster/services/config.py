@@ -47,6 +47,7 @@ class ServerSettings:
         sources_allowed: Directories from which clients may name files; None allows any.
         ffmpeg: The ffmpeg to use, or None to look for one.
         upload_limit_bytes: Largest source that a client may upload.
+        fixed_crew: No worker will join beyond those that are required (one machine).
         shutdown_when_done: Stop after the film given as `source` has ended.
         source: A film to encode at once, or None.
         warnings: What a person should know about these settings.
@@ -72,6 +73,7 @@ class ServerSettings:
     sources_allowed: tuple[Path, ...] | None = None
     ffmpeg: str | None = None
     upload_limit_bytes: int = TIB
+    fixed_crew: bool = False
     shutdown_when_done: bool = False
     source: Path | None = None
     warnings: tuple[str, ...] = ()

@@ -103,6 +103,7 @@ class CoordinatorService(Service):
     Attributes:
         started: Fires when it listens, or fails with the reason why it cannot; never when it is
             stopped before that.
+        finished: Fires when `shutdown_when_done` and every job has ended: 1 if one failed, or 0.
         port: The TCP port that it listens on.
     """
 
@@ -110,6 +111,7 @@ class CoordinatorService(Service):
         self.settings = settings
         self.block_bytes = settings.block_bytes
         self.started: Deferred[None] = Deferred()
+        self.finished: Deferred[int] = Deferred()
         self.port = settings.port
         self._reactor = reactor
         self._registry = Registry.load()
@@ -119,6 +121,7 @@ class CoordinatorService(Service):
                 benchmark_duration_s=settings.benchmark_duration_s,
                 max_retries=settings.max_retries,
                 retry_delay_s=settings.retry_delay_s,
+                fixed_crew=settings.fixed_crew,
             ),
             encoder_chooser(self._registry),
         )
@@ -404,8 +407,6 @@ class CoordinatorService(Service):
         _log_end(effect.job_id, job.state.value, job.outcome, job.error)
         self._in_background(ensureDeferred(self._close_media(effect.job_id)))
         self._forget_old_jobs()
-        if self.settings.shutdown_when_done and not any(self._state.active_jobs()):
-            self._reactor.callLater(0, self._reactor.stop)
 
     async def _close_media(self, job_id: JobId) -> None:
         media = self._media.pop(job_id)
@@ -413,6 +414,10 @@ class CoordinatorService(Service):
         uploaded = self._uploaded.pop(job_id, None)
         if uploaded is not None:
             await deferToThread(uploaded.unlink, True)
+        if self.settings.shutdown_when_done and not any(self._state.active_jobs()):
+            failed = any(job.error is not None for job in self._state.jobs.values())
+            if not self.finished.called:
+                self.finished.callback(1 if failed else 0)
 
     def _forget_old_jobs(self) -> None:
         ended = [job.id for job in self._state.jobs.values() if job.ended]

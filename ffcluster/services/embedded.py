@@ -55,6 +55,7 @@ class EmbeddedCluster:
             reactor,
             ServerSettings(
                 required_workers=workers,
+                fixed_crew=True,
                 output_dir=self.output_dir,
                 state_dir=folder / "state",
                 interface=_HOST,

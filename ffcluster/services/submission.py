@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ffcluster.core.model import JobRequest, JobSpec
 from ffcluster.core.profile import Profile
-from ffcluster.encoders.params import check_container, container_for
+from ffcluster.encoders.params import check_container, checked_profile, container_for
 from ffcluster.encoders.registry import Registry
 from ffcluster.errors import InvalidOption, Refused
 from ffcluster.services.config import ServerSettings
@@ -26,9 +26,10 @@ def make_spec(request: JobRequest, settings: ServerSettings, registry: Registry)
         raise Refused(message="A job needs either a path on the coordinator or an upload.")
     name = request.output_name or settings.output_name or _derived_name(request.source_name)
     check_name(name)
-    profile = request.profile or settings.profile or Profile()
-    if profile.encoder is not None and profile.encoder in registry.schemas:
-        registry.schemas[profile.encoder].check(profile)
+    # A peer's word on what its filters need is not taken: it is worked out again.
+    profile = checked_profile(
+        request.profile or settings.profile or Profile(), registry.schemas
+    )
     container = container_for(name)
     check_container(profile, container)
     if any(frame <= 0 for frame in request.cut_frames):
