@@ -233,7 +233,9 @@ class ClusterState:
         key = scheduling.rate_key(job)
         if key is not None:
             known = worker.rates.setdefault(key, Throughput(0.0))
-            known.add(len(attempt.frames), event.proof.encode_s or now - started)
+            # The upload is not slot time, but the worker's word is believed only that far.
+            held_s = now - started
+            known.add(len(attempt.frames), min(max(event.proof.encode_s, held_s / 2), held_s))
         worker.settle()
         self._hungry.add(worker.id)
         self._effects += [
@@ -386,9 +388,7 @@ class ClusterState:
             segment.pre_roll = wider
             self._give_again(attempt, now)
             return
-        segment.failures.append(
-            AttemptFailure(attempt.epoch, worker.id, worker.facts.name, error)
-        )
+        segment.failures.append(AttemptFailure(attempt.epoch, worker.id, worker.facts.name, error))
         self._share(job, worker.id).failures += 1
         worker.failures += 1
         if len(segment.failures) > self.policy.max_retries:

@@ -111,20 +111,31 @@ class CarryPlan:
 
 
 _VIDEO = {
+    Container.MKV: frozenset({
+        "av1", "dirac", "ffv1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4",
+        "msmpeg4v3", "prores", "rawvideo", "snow", "theora", "vp8", "vp9",
+    }),
     Container.MP4: frozenset({"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"}),
     Container.MOV: frozenset(
-        {"h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "prores", "dnxhd", "ffv1"}
+        {"h264", "hevc", "mpeg4", "mpeg2video", "mjpeg", "prores", "dnxhd"}
     ),
     Container.WEBM: frozenset({"vp8", "vp9", "av1"}),
-}
+}  # fmt: skip
 _OUTPUT_VIDEO = {
     Container.MP4: frozenset({Codec.H264, Codec.HEVC, Codec.AV1, Codec.VP9}),
     Container.MOV: frozenset({Codec.H264, Codec.HEVC}),
     Container.WEBM: frozenset({Codec.AV1, Codec.VP9}),
 }
+_MKV_AUDIO = frozenset({
+    "aac", "ac3", "alac", "atrac1", "atrac3", "cook", "dts", "eac3", "flac", "mlp", "mp1", "mp2",
+    "mp3", "opus", "pcm_f32le", "pcm_f64le", "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le",
+    "pcm_s32be", "pcm_s32le", "pcm_u8", "qdm2", "ra_144", "ra_288", "sipr", "truehd", "tta",
+    "vorbis", "wavpack",
+})  # fmt: skip
 _AUDIO = {
+    Container.MKV: _MKV_AUDIO,
     Container.MP4: frozenset(
-        {"aac", "ac3", "eac3", "mp1", "mp2", "mp3", "opus", "flac", "alac", "dts"}
+        {"aac", "ac3", "eac3", "mp2", "mp3", "opus", "flac", "alac", "dts"}
     ),
     Container.MOV: frozenset({
         "aac", "ac3", "eac3", "mp2", "mp3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le",
@@ -133,18 +144,12 @@ _AUDIO = {
     }),
     Container.WEBM: frozenset({"opus", "vorbis"}),
 }  # fmt: skip
-# Matroska takes nearly every codec; these few have no place in it.
-_NOT_IN_MKV_AUDIO = frozenset({
-    "pcm_bluray", "pcm_dvd", "pcm_s8", "pcm_s16be_planar", "pcm_s16le_planar", "pcm_s24le_planar",
-    "pcm_s32le_planar", "pcm_f16le", "pcm_f24le", "pcm_s8_planar", "pcm_vidc", "s302m",
-})  # fmt: skip
 _TEXT_SUBTITLES = frozenset({
     "subrip", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "subviewer1",
     "sami", "realtext", "mpl2", "jacosub", "pjs", "vplayer", "stl", "ttml",
 })  # fmt: skip
 _MKV_SUBTITLES = frozenset({
-    "subrip", "ass", "ssa", "webvtt", "text", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle",
-    "hdmv_text_subtitle",
+    "subrip", "ass", "webvtt", "text", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle",
 })  # fmt: skip
 _COPIED_SUBTITLES = {
     Container.MP4: frozenset({"mov_text"}),
@@ -250,8 +255,6 @@ def _carry_audio(stream: StreamFact, spec: JobSpec) -> CarriedStream | str:
 
 
 def _holds_audio(container: Container, codec: str) -> bool:
-    if container is Container.MKV:
-        return bool(codec) and codec not in _NOT_IN_MKV_AUDIO
     return codec in _AUDIO[container]
 
 
@@ -275,6 +278,6 @@ def _carry_video(stream: StreamFact, container: Container) -> CarriedStream | st
         if container in (Container.MP4, Container.MKV) and stream.codec in _COVERS:
             return CarriedStream(stream.index, "video", stream.codec, is_cover=True)
         return f"The cover picture #{stream.index} is left out: {container.value} has no place."
-    if container is Container.MKV or stream.codec in _VIDEO[container]:
+    if stream.codec in _VIDEO[container]:
         return CarriedStream(stream.index, "video", stream.codec)
     return f"The {stream.label} is left out: {container.value} cannot hold it."

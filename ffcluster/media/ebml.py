@@ -17,6 +17,7 @@ class _Element:
     """One element's place: where its size field, its content and its end are."""
 
     def __init__(self, data: bytes, start: int) -> None:
+        self.start = start
         id_length = 9 - data[start].bit_length()
         self.id = int.from_bytes(data[start : start + id_length], "big")
         self.size_at = start + id_length
@@ -40,7 +41,7 @@ def _find(data: bytes, start: int, end: int, wanted: int) -> _Element | None:
 def with_default_duration(header: bytes, duration_ns: int) -> bytes:
     """Declare in a muxer's Matroska header that each frame of track 1 lasts `duration_ns`.
 
-    A header that is not understood, or that declares a duration already, is given back as it is.
+    What the header declares already is replaced; one that is not understood is given back as it is.
     """
     path: list[_Element] = []
     start, end = 0, len(header)
@@ -50,17 +51,16 @@ def with_default_duration(header: bytes, duration_ns: int) -> bytes:
             return header
         path.append(element)
         start, end = element.content, min(element.end, len(header))
-    if _find(header, start, end, _DEFAULT_DURATION) is not None:
-        return header
-    added = _DEFAULT_DURATION.to_bytes(3, "big") + b"\x88" + duration_ns.to_bytes(8, "big")
-    return _grown(header, path, added)
+    declared = _DEFAULT_DURATION.to_bytes(3, "big") + b"\x88" + duration_ns.to_bytes(8, "big")
+    present = _find(header, start, end, _DEFAULT_DURATION)
+    cut = (present.start, present.end) if present else (end, end)
+    return _with(header, path, declared, *cut)
 
 
-def _grown(header: bytes, path: list[_Element], added: bytes) -> bytes:
-    """Put `added` at the end of the innermost element and let all around it grow."""
-    inner = path[-1]
-    data = header[: inner.end] + added + header[inner.end :]
-    growth = len(added)
+def _with(header: bytes, path: list[_Element], new: bytes, start: int, end: int) -> bytes:
+    """Put `new` in the place of bytes `start` to `end` and let all elements around it grow."""
+    data = header[:start] + new + header[end:]
+    growth = len(new) - (end - start)
     for element in reversed(path):
         if element.is_open:
             continue

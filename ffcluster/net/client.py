@@ -249,14 +249,10 @@ class CoordinatorClient:
         ready = await self._ask(
             messages.BeginUpload(next(self._requests), path.name, size), messages.UploadReady
         )
-        await self._bulk.put(
-            ready.path, path, block_bytes=self._block_bytes, on_bytes=on_progress
-        )
+        await self._bulk.put(ready.path, path, block_bytes=self._block_bytes, on_bytes=on_progress)
         return ready.upload_id
 
-    async def download(
-        self, job_id: str, target: Path, on_progress: OnBytes | None = None
-    ) -> None:
+    async def download(self, job_id: str, target: Path, on_progress: OnBytes | None = None) -> None:
         """Fetch a completed job's file to `target`, which appears only when it is whole.
 
         Raises:

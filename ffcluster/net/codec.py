@@ -147,9 +147,7 @@ def decoder(
 
 def _document(payload: bytes, max_bytes: int) -> dict[str, Any]:
     if len(payload) > max_bytes:
-        raise ProtocolError(
-            message=f"Message of {len(payload)} bytes; {max_bytes} are allowed."
-        )
+        raise ProtocolError(message=f"Message of {len(payload)} bytes; {max_bytes} are allowed.")
     try:
         document = orjson.loads(payload)
     except orjson.JSONDecodeError as error:

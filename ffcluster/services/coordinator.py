@@ -351,9 +351,7 @@ class CoordinatorService(Service):
             media.result_limit_bytes(effect.frames),
         )
         piece = messages.BlobRef(piece_path, cut.size_bytes, cut.sha256)
-        session.send(
-            messages.Offer(effect.epoch, effect.job_id, cut.order, piece, result_path)
-        )
+        session.send(messages.Offer(effect.epoch, effect.job_id, cut.order, piece, result_path))
 
     @_carry_out.register
     def _(self, effect: RevokeAttempt) -> None:

@@ -161,9 +161,7 @@ class Session:
     def _greet(self, payload: bytes) -> None:
         hello: messages.Hello = _decode_hello(payload)
         protocol = negotiate(hello)
-        self.send(
-            messages.Welcome(protocol, __version__, HEARTBEAT_S, self._desk.block_bytes)
-        )
+        self.send(messages.Welcome(protocol, __version__, HEARTBEAT_S, self._desk.block_bytes))
         if hello.role == "client":
             self._receive = self._from_client
             return

@@ -182,7 +182,9 @@ class JobMedia:
         summary, carry = self._indexed(), self._carry
         assert carry is not None  # noqa: S101 - set together with the summary
         keeps_timing = self.spec.profile.keeps_timing
+        began = self._runner.reactor.seconds()
         await self._join.finish()
+        joined = self._runner.reactor.seconds()
         await verify_published(
             self._runner,
             self._partial,
@@ -192,6 +194,12 @@ class JobMedia:
             carry,
             keeps_timing=keeps_timing,
             frames=None if keeps_timing else self._join.frame_count,
+        )
+        log.info(
+            "job {id}: joined {join} s after its last segment; verified in {verify} s",
+            id=self.job_id,
+            join=round(joined - began, 2),
+            verify=round(self._runner.reactor.seconds() - joined, 2),
         )
         sha256 = await deferToThread(files.sha256_of, self._partial)
         size = (await deferToThread(self._partial.stat)).st_size

@@ -27,9 +27,7 @@ def make_spec(request: JobRequest, settings: ServerSettings, registry: Registry)
     name = request.output_name or settings.output_name or _derived_name(request.source_name)
     check_name(name)
     # A peer's word on what its filters need is not taken: it is worked out again.
-    profile = checked_profile(
-        request.profile or settings.profile or Profile(), registry.schemas
-    )
+    profile = checked_profile(request.profile or settings.profile or Profile(), registry.schemas)
     container = container_for(name)
     check_container(profile, container)
     if any(frame <= 0 for frame in request.cut_frames):

@@ -326,9 +326,7 @@ class _WorkerSession:
         capability = self._capabilities.get(offer.order.encoder)
         try:
             if capability is None:
-                raise NoUsableEncoder(
-                    message=f"This worker does not offer {offer.order.encoder}."
-                )
+                raise NoUsableEncoder(message=f"This worker does not offer {offer.order.encoder}.")
             backend = self._registry.backend(capability.backend)
         except FfclusterError as error:
             self.send(messages.Failed(offer.epoch, ErrorReport.of(error)))

@@ -133,9 +133,7 @@ class ExactTest(TestCase):
         lossless = way.profile is LOSSLESS
         pictures = [p.md5 for p in expected] == [p.md5 for p in found]
         exact = times and (pictures or not lossless)
-        self.rows.append(
-            Row(kind, way, len(found), job.segments_committed, job.retries, exact)
-        )
+        self.rows.append(Row(kind, way, len(found), job.segments_committed, job.retries, exact))
         where = f"{kind} {way.name}"
         self.assertEqual(len(found), len(expected), f"{where}: number of frames")
         self.assertTrue(times, f"{where}: times differ")

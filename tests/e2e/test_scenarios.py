@@ -166,9 +166,7 @@ def test_a_killed_ffmpeg_is_retried(cluster: Cluster, film: Path) -> None:
     assert_exact(film, cluster.outputs / "retried.mkv")
 
 
-def test_a_cancelled_job_ends_its_encoders_and_leaves_no_file(
-    cluster: Cluster, film: Path
-) -> None:
+def test_a_cancelled_job_ends_its_encoders_and_leaves_no_file(cluster: Cluster, film: Path) -> None:
     cluster.start("--required-clients", "1", *FAST)
     worker = cluster.add_worker("one")
     job_id = submit(cluster, film, "cancelled.mkv", *SLOW)
@@ -202,9 +200,7 @@ def test_a_coordinator_stopped_in_mid_job_leaves_nothing_half_done_and_its_worke
     assert_exact(film, cluster.outputs / "again.mkv", pictures_too=True)
 
 
-def test_a_terminated_worker_finishes_its_segment_and_exits_0(
-    cluster: Cluster, film: Path
-) -> None:
+def test_a_terminated_worker_finishes_its_segment_and_exits_0(cluster: Cluster, film: Path) -> None:
     cluster.start("--required-clients", "2", *FAST)
     cluster.add_worker("stays", "--slots", "1")
     leaving = cluster.add_worker("leaves", "--slots", "1")

@@ -56,7 +56,11 @@ class LoopbackCase(TestCase):
         self.root = Resource()
         self.root.putChild(b"v1", bulk_tree(self.shelf, ("pieces", "results")))
         site = CoordinatorSite(
-            reactor, self.root, token=self.token, block_limit=BLOCK, loopback_only=self.loopback_only
+            reactor,
+            self.root,
+            token=self.token,
+            block_limit=BLOCK,
+            loopback_only=self.loopback_only,
         )
         self.guard = GuardedFactory(reactor, site, self.max_connections)
         self.port = await self.listen(self.guard)
@@ -64,7 +68,9 @@ class LoopbackCase(TestCase):
         self.addCleanup(self.guard.close, 0.0)
 
     async def listen(self, factory: protocol.ServerFactory) -> int:
-        listening = await endpoints.TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        listening = await endpoints.TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
+            factory
+        )
         self.addCleanup(listening.stopListening)
         port: int = listening.getHost().port
         return port

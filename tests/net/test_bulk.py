@@ -19,7 +19,9 @@ SHA = hashlib.sha256(FILM).hexdigest()
 
 
 class Fetching(LoopbackCase):
-    async def fetch(self, *, port: int | None = None, sha256: str = SHA, size: int = len(FILM)) -> Path:
+    async def fetch(
+        self, *, port: int | None = None, sha256: str = SHA, size: int = len(FILM)
+    ) -> Path:
         target = self.folder / "target"
         client = self.client_at(port) if port else self.client
         await client.fetch("/v1/pieces/film", target, size_bytes=size, sha256=sha256)
@@ -95,7 +97,10 @@ class Fetching(LoopbackCase):
         begun: list[int] = []
         fetching = ensureDeferred(
             client.fetch(
-                "/v1/pieces/film", self.folder / "target", size_bytes=40 * 2**20, sha256=SHA,
+                "/v1/pieces/film",
+                self.folder / "target",
+                size_bytes=40 * 2**20,
+                sha256=SHA,
                 on_bytes=lambda now, _: begun.append(now),
             )  # fmt: skip
         )
@@ -147,7 +152,10 @@ class Putting(LoopbackCase):
         incoming = self.await_file()
         seen: list[int] = []
         size, sha256 = await self.client.put(
-            "/v1/results/film", self.source(), block_bytes=BLOCK, on_bytes=lambda n, _: seen.append(n)
+            "/v1/results/film",
+            self.source(),
+            block_bytes=BLOCK,
+            on_bytes=lambda n, _: seen.append(n),
         )
         assert (size, sha256) == (len(FILM), SHA)
         assert incoming.whole
@@ -181,7 +189,10 @@ class Putting(LoopbackCase):
         incoming.write(0, FILM[: 8 * BLOCK + 7])
         seen: list[int] = []
         size, sha256 = await self.client.put(
-            "/v1/results/film", self.source(), block_bytes=BLOCK, on_bytes=lambda n, _: seen.append(n)
+            "/v1/results/film",
+            self.source(),
+            block_bytes=BLOCK,
+            on_bytes=lambda n, _: seen.append(n),
         )
         assert (size, sha256) == (len(FILM), SHA)
         assert incoming.path.read_bytes() == FILM
@@ -260,7 +271,9 @@ class Putting(LoopbackCase):
         incoming.write = slow  # type: ignore[method-assign]
         others = [self.client_at(self.port) for _ in range(2)]
         source = self.source()
-        puts = [ensureDeferred(c.put("/v1/results/film", source, block_bytes=BLOCK)) for c in others]
+        puts = [
+            ensureDeferred(c.put("/v1/results/film", source, block_bytes=BLOCK)) for c in others
+        ]
         done = await defer.gatherResults(puts)
         assert done == [(len(FILM), SHA)] * 2
         assert incoming.path.read_bytes() == FILM
@@ -286,7 +299,10 @@ class WithToken(LoopbackCase):
         self.await_file()
         target = self.folder / "target"
         await self.client.fetch("/v1/pieces/film", target, size_bytes=len(FILM), sha256=SHA)
-        assert await self.client.put("/v1/results/film", target, block_bytes=BLOCK) == (len(FILM), SHA)
+        assert await self.client.put("/v1/results/film", target, block_bytes=BLOCK) == (
+            len(FILM),
+            SHA,
+        )
 
     async def test_wrong_token_is_unauthorized_also_when_a_body_was_on_its_way(self) -> None:
         self.offer(FILM)
