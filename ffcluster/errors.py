@@ -97,6 +97,8 @@ class SourceMissing(SourceError):
 class SourceUnreadable(SourceError):
     """The file is not a video that can be decoded (text, playlist, no video stream, DRM, empty)."""
 
+    code = Code.SOURCE_UNREADABLE
+
 
 class SourceDamaged(SourceError):
     """The source is truncated or broken, yet partly usable with `--allow-damaged`."""

@@ -334,6 +334,43 @@ def _mid_gop(directory: Path) -> Path:
     return path
 
 
+def _with_pulldown(stream: bytes) -> bytes:
+    """Flag every other frame of an MPEG-2 stream to be shown for three fields (ISO 13818-2, 6.3.10).
+
+    A picture coding extension is start code B5 with id 8; top_field_first and repeat_first_field
+    are bits 24 and 30 behind the start code.
+    """
+    data = bytearray(stream)
+    start = data.find(b"\x00\x00\x01\xb5")
+    number = 0
+    while start >= 0:
+        if data[start + 4] >> 4 == 8:
+            top, repeat = ((1, 1), (0, 0), (0, 1), (1, 0))[number % 4]
+            data[start + 7] = data[start + 7] & 0x7D | top << 7 | repeat << 1
+            number += 1
+        start = data.find(b"\x00\x00\x01\xb5", start + 4)
+    return bytes(data)
+
+
+def _telecine(suffix: str) -> None:
+    name = f"mpeg2_soft_telecine_{suffix}"
+
+    @_kind(name)
+    def maker(directory: Path) -> Path:
+        """Film at 23.976 frames a second in a stream of 29.97, by flags (soft telecine)."""
+        base, flagged = directory / f"{name}.base.m2v", directory / f"{name}.flagged.m2v"
+        path = directory / f"{name}.{suffix}"
+        ffmpeg(*pictures(72, rate="30000/1001"), "-c:v", "mpeg2video", "-q:v", "4", "-g", "12",
+               "-bf", "0", "-flags", "+ildct", str(base))  # fmt: skip
+        flagged.write_bytes(_with_pulldown(base.read_bytes()))
+        ffmpeg("-i", str(flagged), "-c", "copy", str(path))
+        return path
+
+
+_telecine("mpg")
+_telecine("ts")
+
+
 KINDS: tuple[str, ...] = tuple(_MAKERS)
 
 

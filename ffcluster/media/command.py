@@ -136,7 +136,9 @@ def _split_graph(chain: Sequence[str]) -> str:
 
 
 def picture_format(order: EncodeOrder, arguments: EncodeArguments) -> str:
-    """The pixel format of the pictures that the encoder is given."""
+    """The pixel format in which a decoded result is compared with what the encoder was given."""
+    if arguments.compare_as:
+        return arguments.compare_as
     for text in reversed(arguments.filters):
         name, _, options = text.partition("=")
         if name == "format" and options:

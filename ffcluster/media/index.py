@@ -65,6 +65,11 @@ class IndexTables:
         self.order = array("q")
         self.shown = array("q")
 
+    def drop_last(self) -> None:
+        """Forget the last packet."""
+        for column in (self.pts, self.dts, self.pos, self.size, self.flags):
+            column.pop()
+
     def write(self, path: Path, header: dict[str, Any]) -> None:
         """Write all columns and `header` to `path`, which appears complete or not at all."""
         counts = {"packets": len(self.pts), "frames": len(self.shown)}

@@ -131,7 +131,8 @@ class Pictures:
             worked_out = array(
                 "q", (NO_TIME if p.pts is None else p.pts for p in _held(container, video))
             )
-        if len(worked_out) != len(tables.pts) or NO_TIME in worked_out:
+        del worked_out[len(tables.pts) :]
+        if len(worked_out) < len(tables.pts) or NO_TIME in worked_out:
             return
         in_order = all(map(operator.lt, worked_out, worked_out[1:]))
         nowhere = all(time == NO_TIME for time in tables.pts)

@@ -190,10 +190,10 @@ class Running(protocol.ProcessProtocol):
             elapsed_s=self._reactor.seconds() - self._started_s,
         )
         waiting, self._waiting = self._waiting, []
-        if not self.done.called:
-            self.done.callback(finished)
         for over in waiting:
             over.callback(None)
+        if not self.done.called:
+            self.done.callback(finished)
 
     def _advance(self, report: Progress) -> None:
         if report.frame > self._progress.frame and "stalled" in self._timers:

@@ -205,14 +205,17 @@ def _hides_vp8(packet: Packet[VideoStream]) -> bool:
 
 
 def _judge_corrupt(state: _Scan, corrupt: list[int]) -> None:
-    if not corrupt:
-        return
     flags = state.tables.flags
-    state.damage.append(f"{len(corrupt)} of {len(flags)} video packets are incomplete or corrupt")
-    # An incomplete packet at the end shows nothing, or a broken picture: it is left out.
+    if corrupt:
+        state.damage.append(
+            f"{len(corrupt)} of {len(flags)} video packets are incomplete or corrupt"
+        )
+    # Where a file was cut off its last packet is not whole, whether or not the demuxer noticed.
     last = len(flags) - 1
+    if state.damage and last not in corrupt:
+        corrupt.append(last)
     while corrupt and corrupt[-1] == last:
-        flags[last] &= ~FRAME
+        state.tables.drop_last()
         corrupt.pop()
         last -= 1
     state.is_broken = bool(corrupt)

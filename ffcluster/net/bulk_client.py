@@ -7,12 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.error import (
-    ConnectError,
-    ConnectingCancelledError,
-    ConnectionLost,
-    DNSLookupError,
-)
+from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -226,7 +221,6 @@ class BulkClient:
             try:
                 await self._fetch_stretch(path, target, written)
             except (*_BROKEN, Unreachable) as broken:
-                _raise_if_cancelled(broken)
                 error = broken
             if target.offset < size_bytes:
                 tries = 0 if target.offset > before else tries + 1
@@ -284,7 +278,6 @@ class BulkClient:
                 error, (offset, whole) = rejected, await self._offset(path)
                 tries = -1  # it counts as a rejection
             except (*_BROKEN, Unreachable) as broken:
-                _raise_if_cancelled(broken)
                 error, (offset, whole) = broken, await self._offset(path)
             if on_bytes is not None:
                 on_bytes(offset, source.size_bytes)
@@ -308,8 +301,7 @@ class BulkClient:
     async def _offset(self, path: str) -> tuple[int, bool]:
         try:
             response = await self._request("HEAD", path, {})
-        except (*_BROKEN, Unreachable) as error:
-            _raise_if_cancelled(error)
+        except (*_BROKEN, Unreachable):
             return 0, False
         await readBody(response)
         return _upload_state(response)
@@ -324,17 +316,7 @@ class BulkClient:
         )
         # A peer that vanished without a word would never answer.
         patience_s = _SILENCE_LIMIT_S + (body.length if body else 0) / _SLOWEST_BYTES_PER_S
-        late = self._reactor.callLater(patience_s, answering.cancel)
-        try:
-            response: IResponse = await answering
-        except (*_BROKEN, ConnectingCancelledError, CancelledError) as error:
-            if not late.active():
-                raise ConnectionLost(f"no answer for {patience_s:.0f} s") from error
-            _raise_if_cancelled(error)
-            raise
-        finally:
-            if late.active():
-                late.cancel()
+        response: IResponse = await _bounded(self._reactor, answering, patience_s)
         if response.code < 300:
             return response
         said = (await readBody(response))[:500].decode("utf-8", "replace").strip()
@@ -382,10 +364,26 @@ def _begins_at(response: IResponse, offset: int) -> bool:
     return bool(response.code == http.PARTIAL_CONTENT) and stretch.startswith(f"bytes {offset}-")
 
 
-def _raise_if_cancelled(error: Exception) -> None:
-    """Let a cancellation through: Twisted reports it as one of the reasons of a broken request."""
-    if isinstance(error, ConnectingCancelledError):
-        raise CancelledError from error
-    for reason in getattr(error, "reasons", ()):
-        if isinstance(reason, Failure) and reason.check(CancelledError):
-            raise CancelledError from error
+def _bounded(reactor: Any, request: Deferred[Any], patience_s: float) -> Deferred[Any]:
+    """A request that fails with `ConnectionLost` after `patience_s`, and may be cancelled.
+
+    Twisted itself reports a cancelled request as one that broke, or whose host has no address;
+    it would be taken up again.
+    """
+
+    def give_up(error: Exception) -> None:
+        outcome.errback(error)
+        request.cancel()
+
+    def settle(result: Any) -> None:
+        if late.active():
+            late.cancel()
+        if not outcome.called:
+            outcome.callback(result)
+
+    late = reactor.callLater(
+        patience_s, lambda: give_up(ConnectionLost(f"no answer for {patience_s:.0f} s"))
+    )
+    outcome: Deferred[Any] = Deferred(lambda _: give_up(CancelledError()))
+    request.addBoth(settle)
+    return outcome

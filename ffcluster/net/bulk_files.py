@@ -5,6 +5,7 @@ Everything here blocks and belongs in a thread. Knows nothing of HTTP.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -44,9 +45,14 @@ class FetchedFile:
             self._file.truncate(0)
             return 0
         self._file.seek(0)
-        while block := self._file.read(_READ_BYTES):
+        hashed = 0
+        while hashed < found:
+            block = self._file.read(min(_READ_BYTES, found - hashed))
+            if not block:
+                break
             self._digest.update(block)
-        return found
+            hashed += len(block)
+        return hashed
 
     def append(self, data: bytes) -> None:
         """Write all of `data`, or none of it.
@@ -65,7 +71,8 @@ class FetchedFile:
                 while rest:
                     rest = rest[self._file.write(rest) or 0 :]
             except OSError as error:
-                self._file.truncate(self.offset)
+                with contextlib.suppress(OSError):
+                    self._file.truncate(self.offset)
                 raise _cannot_write(self._path, error) from error
             self._digest.update(data)
             self.offset += len(data)

@@ -25,6 +25,7 @@ from ffcluster.errors import (
     FfclusterError,
     OutputUnwritable,
     ProtocolError,
+    TransferFailed,
 )
 from ffcluster.net.ranges import Block, digest_header, parse_digest, parse_range
 
@@ -79,7 +80,7 @@ class _FileSender:
         self._left = length
         self._going = True
         self._reading = False
-        self.done: Deferred[None] = Deferred()
+        self.done: Deferred[None] = Deferred()  # fails when not all was sent
 
     def start(self) -> Deferred[None]:
         self._request.registerProducer(self, True)
@@ -97,7 +98,7 @@ class _FileSender:
         self._going = False
         self._left = 0
         if not self._reading:
-            self._finish()
+            self._end("the peer went away")
 
     def _read(self) -> None:
         if self._reading or not self._going:
@@ -109,34 +110,32 @@ class _FileSender:
     def _send(self, data: bytes) -> None:
         self._reading = False
         if not self._left:
-            self._finish()
+            self._end("the peer went away")
             return
         if not data:
-            self._cut_short("it is shorter than it was")
+            self._end("the file is shorter than it was")
             return
         self._left -= len(data)
         self._request.write(data)
         if not self._left:
-            self._request.unregisterProducer()
-            self._finish()
+            self._end(None)
         else:
             self._read()
 
     def _fail(self, failure: Any) -> None:
         self._reading = False
-        self._cut_short(failure.value)
+        self._end(str(failure.value))
 
-    def _cut_short(self, reason: object) -> None:
-        log.warn("reading a file to send failed: {reason}", reason=reason)
-        # Only the end of the connection tells the peer that no more comes of what was announced.
+    def _end(self, reason: str | None) -> None:
+        if self.done.called:
+            return
+        self._file.close()
         if self._request.channel is not None:
-            _abort(self._request)
-        self._finish()
-
-    def _finish(self) -> None:
-        if not self.done.called:
-            self._file.close()
+            self._request.unregisterProducer()
+        if reason is None:
             self.done.callback(None)
+        else:
+            self.done.errback(TransferFailed(message=f"It was not sent whole: {reason}."))
 
 
 class _Blob(Resource):
@@ -214,7 +213,8 @@ def _open_at(path: Path, offset: int) -> BinaryIO:
 
 def _abort(request: Request) -> None:
     channel: Any = request.channel
-    channel.transport.abortConnection()
+    if channel is not None:
+        channel.transport.abortConnection()
 
 
 def _refuse(request: Request, code: int, reason: str) -> bytes:
@@ -245,6 +245,8 @@ def _run(request: Request, work: Any) -> None:
             code = http.INTERNAL_SERVER_ERROR
             log.failure("a bulk request failed", failure)
         if request.startedWriting:
+            # Only the end of the connection tells the peer that no more comes.
+            log.warn("an answer was cut short: {reason}", reason=report.message)
             _abort(request)
             return
         for header in ("content-length", "content-range", "repr-digest"):

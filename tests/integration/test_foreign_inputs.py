@@ -32,6 +32,7 @@ from tests.integration.media_case import MediaCase, asynchronous
 from tests.integration.pipeline import Pipeline, decode, spec_for
 
 _FAST = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "35")
+_LOSSLESS = ("-c:v", "libx264", "-preset", "ultrafast", "-qp", "0")
 
 
 class ForeignInputTests(MediaCase):
@@ -99,9 +100,10 @@ class ForeignInputTests(MediaCase):
 
     @asynchronous
     async def test_video_stream_without_frames_is_refused(self) -> None:
+        film = inputs.make("h264_open_mkv", self.directory)
         path = self.directory / "none.mkv"
-        inputs.ffmpeg(*inputs.pictures(5), *inputs.tone(1), "-map", "0:v", "-map", "1:a",
-                      "-c:v", "ffv1", "-c:a", "flac", "-frames:v", "0", str(path))  # fmt: skip
+        data = film.read_bytes()
+        path.write_bytes(data[: data.index(b"\x1f\x43\xb6\x75")])
         assert type(await self._error(path)) is SourceUnreadable
 
     @asynchronous
@@ -130,7 +132,7 @@ class ForeignInputTests(MediaCase):
         assert "--allow-damaged" in error.advice
         pipeline = Pipeline(
             self.runner, self.build, path, self.directory, spec_for(Container.MKV),
-            EncodeArguments(filters=("format=yuv420p",), output_args=(*_FAST, "-qp", "0")),
+            EncodeArguments(filters=("format=yuv420p",), output_args=_LOSSLESS),
             allow_damaged=True,
         )  # fmt: skip
         output, report = await pipeline.run()
@@ -139,9 +141,10 @@ class ForeignInputTests(MediaCase):
         assert report.frame_count > 20
         found = decode(inputs.ffmpeg_path(), output, "yuv420p")
         whole = decode(inputs.ffmpeg_path(), path, "yuv420p")
-        # ffmpeg may also show a broken last picture, which is left out here.
-        assert [s.md5 for s in found] == [s.md5 for s in whole][: len(found)]
-        assert len(whole) - len(found) <= 3
+        # ffmpeg also shows the last packet's picture, broken or not; here it is left out.
+        rest = iter([shown.md5 for shown in whole])
+        assert all(shown.md5 in rest for shown in found)
+        assert len(whole) - len(found) <= 2
 
     @asynchronous
     async def test_truncated_faststart_mp4_is_usable_on_request(self) -> None:
@@ -307,12 +310,9 @@ class EncodeTests(MediaCase):
         await helper.index(source, index, allow_damaged=False)
         waiting = helper.cut(FrameRange(0, 30), PreRoll.KEYFRAME, 0, self.directory / "p")
         await helper.close()
-        try:
-            await waiting
-        except HelperDied as error:
-            assert error.retryable
-        else:
-            raise AssertionError("the call outlived its process")
+        error = await waiting.addErrback(lambda failure: failure.value)
+        assert type(error) is HelperDied
+        assert error.retryable
         piece = await helper.cut(FrameRange(0, 30), PreRoll.KEYFRAME, 0, self.directory / "p")
         assert piece.packets >= 30
         await helper.close()
@@ -371,7 +371,7 @@ class VerifyTests(MediaCase):
                 "-bsf:v",
                 "setts=ts=TS+gte(N\\,50)*3",
                 str(b),
-            )  # fmt: skip
+            )
         )
         assert "off its time" in message
 

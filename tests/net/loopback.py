@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import attrs
@@ -50,8 +51,9 @@ class LoopbackCase(TestCase):
     loopback_only = True
 
     async def setUp(self) -> None:
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir(parents=True)
+        temporary = TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
         self.shelf = MemoryShelf()
         self.root = Resource()
         self.root.putChild(b"v1", bulk_tree(self.shelf, ("pieces", "results")))

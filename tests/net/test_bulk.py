@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from pathlib import Path
@@ -102,8 +103,8 @@ class Fetching(LoopbackCase):
                 size_bytes=40 * 2**20,
                 sha256=SHA,
                 on_bytes=lambda now, _: begun.append(now),
-            )  # fmt: skip
-        )
+            )
+        )  # fmt: skip
         await until(lambda: begun)
         fetching.cancel()
         await self.assertFailure(fetching, CancelledError)
@@ -262,10 +263,8 @@ class Putting(LoopbackCase):
 
         def slow(start: int, data: bytes) -> int:
             # Without a lock both would come here before either had moved the offset.
-            try:
+            with contextlib.suppress(threading.BrokenBarrierError):
                 together.wait(0.2)
-            except threading.BrokenBarrierError:
-                pass
             return write(start, data)
 
         incoming.write = slow  # type: ignore[method-assign]

@@ -1,0 +1,83 @@
+"""What each operating system has and lacks."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from ffcluster.media import platform
+from ffcluster.media.platform import Platform, detect
+
+TOOLS = {"setsid": "/usr/bin/setsid", "setpriv": "/usr/bin/setpriv", "nice": "/usr/bin/nice"}
+
+
+def test_linux_gets_a_session_a_death_signal_and_niceness() -> None:
+    linux = detect("linux", TOOLS.get)
+    assert linux.prefix(5) == (
+        "/usr/bin/setsid", "/usr/bin/setpriv", "--pdeathsig", "TERM", "--",
+        "/usr/bin/nice", "-n", "5",
+    )  # fmt: skip
+    assert linux.prefix() == linux.prefix(5)[:5]
+    assert linux.limitations() == ()
+    assert linux.progress_fd == 3
+
+
+def test_mac_says_what_it_lacks() -> None:
+    mac = detect("darwin", TOOLS.get)
+    assert mac.prefix(5) == ("/usr/bin/nice", "-n", "5")
+    assert len(mac.limitations()) == 2
+    assert any("death of a parent" in sentence for sentence in mac.limitations())
+
+
+def test_windows_has_no_prefix_and_reports_progress_on_stdout() -> None:
+    windows = detect("win32", TOOLS.get)
+    assert windows.prefix(5) == ()
+    assert windows.progress_fd == 1
+    assert len(windows.limitations()) == 3
+
+
+def test_environment_is_scrubbed_in_the_c_locale() -> None:
+    found = Platform("linux").environment(
+        {"PATH": "/bin", "FFREPORT": "file=x", "AWS_SECRET": "s", "CUDA_VISIBLE_DEVICES": "1",
+         "LC_ALL": "de_DE.UTF-8", "LD_PRELOAD": "x.so"}
+    )  # fmt: skip
+    assert found["PATH"] == "/bin"
+    assert found["CUDA_VISIBLE_DEVICES"] == "1"
+    assert found["LC_ALL"] == "C"
+    assert not {"FFREPORT", "AWS_SECRET", "LD_PRELOAD"} & found.keys()
+
+
+def test_whole_group_is_signalled_where_the_process_leads_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr(os, "getpgid", lambda pid: pid)
+    monkeypatch.setattr(os, "killpg", lambda pid, number: sent.append((pid, number)))
+    Platform("linux", setsid="/usr/bin/setsid").send(77, "TERM", sent.append)
+    assert sent == [(77, signal.SIGTERM)]
+
+
+def test_process_alone_is_signalled_before_it_leads_a_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr(os, "getpgid", lambda pid: 1)
+    Platform("linux", setsid="/usr/bin/setsid").send(77, "KILL", sent.append)
+    Platform("win32").send(78, "TERM", sent.append)
+    assert sent == ["KILL", "TERM"]
+
+
+def test_process_that_is_gone_is_not_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(pid: int) -> int:
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "getpgid", gone)
+    Platform("linux", setsid="/usr/bin/setsid").send(77, "KILL", pytest.fail)
+
+
+def test_removing_what_is_gone_is_no_error(tmp_path: object) -> None:
+    from pathlib import Path
+
+    platform.remove(Path(str(tmp_path)) / "none")

@@ -1,0 +1,319 @@
+"""What the one port lets in: hosts, tokens, lengths, deadlines, numbers of connections."""
+
+from __future__ import annotations
+
+import hashlib
+
+from ffcluster.net import site
+from ffcluster.net.ranges import digest_header
+from tests.net.loopback import BLOCK, TOKEN, LoopbackCase, payload, until
+
+FILM = payload(3 * BLOCK)
+
+
+def request(line: str, *headers: str, body: bytes = b"", host: str = "localhost") -> bytes:
+    lines = [f"{line} HTTP/1.1", f"Host: {host}", "Connection: close", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def header(answer: bytes, name: str) -> str | None:
+    for line in answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]:
+        key, _, value = line.partition(": ")
+        if key.lower() == name:
+            return value
+    return None
+
+
+def body_of(answer: bytes) -> bytes:
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+def site_digest(data: bytes) -> str:
+    return digest_header(hashlib.sha256(data).hexdigest())
+
+
+def block_header(start: int, stop: int, total: int) -> str:
+    return f"Content-Range: bytes {start}-{stop - 1}/{total}"
+
+
+class Open(LoopbackCase):
+    async def test_get_sends_the_file_with_its_size_and_hash(self) -> None:
+        self.offer(FILM)
+        answer = await self.raw(request("GET /v1/pieces/film"))
+        assert status(answer) == 200
+        assert body_of(answer) == FILM
+        assert header(answer, "content-length") == str(len(FILM))
+        assert header(answer, "accept-ranges") == "bytes"
+        assert header(answer, "x-content-type-options") == "nosniff"
+        assert header(answer, "repr-digest") is not None
+
+    async def test_range_is_answered_in_part(self) -> None:
+        self.offer(FILM)
+        answer = await self.raw(request("GET /v1/pieces/film", "Range: bytes=10-19"))
+        assert status(answer) == 206
+        assert body_of(answer) == FILM[10:20]
+        assert header(answer, "content-range") == f"bytes 10-19/{len(FILM)}"
+
+    async def test_open_range_goes_to_the_end(self) -> None:
+        self.offer(FILM)
+        answer = await self.raw(request("GET /v1/pieces/film", f"Range: bytes={len(FILM) - 3}-"))
+        assert status(answer) == 206
+        assert body_of(answer) == FILM[-3:]
+
+    async def test_range_outside_the_file_is_416_with_its_size(self) -> None:
+        self.offer(FILM)
+        answer = await self.raw(request("GET /v1/pieces/film", f"Range: bytes={len(FILM)}-"))
+        assert status(answer) == 416
+        assert header(answer, "content-range") == f"bytes */{len(FILM)}"
+
+    async def test_unknown_forms_of_range_get_the_whole_file(self) -> None:
+        self.offer(FILM)
+        for form in ("bytes=0-1,5-6", "bytes=-5", "lines=1-2", "bytes=x"):
+            answer = await self.raw(request("GET /v1/pieces/film", f"Range: {form}"))
+            assert status(answer) == 200
+            assert body_of(answer) == FILM
+
+    async def test_head_of_a_file_has_headers_and_no_body(self) -> None:
+        self.offer(FILM)
+        answer = await self.raw(request("HEAD /v1/pieces/film"))
+        assert status(answer) == 200
+        assert header(answer, "content-length") == str(len(FILM))
+        assert body_of(answer) == b""
+
+    async def test_head_of_an_upload_says_how_much_is_there(self) -> None:
+        incoming = self.await_file()
+        incoming.expect(10)
+        incoming.take(0, b"12345", None)
+        answer = await self.raw(request("HEAD /v1/results/film"))
+        assert status(answer) == 200
+        assert header(answer, "upload-offset") == "5"
+        assert header(answer, "upload-complete") == "?0"
+
+    async def test_unknown_names_kinds_and_longer_paths_are_404(self) -> None:
+        self.offer(FILM)
+        for path in ("/", "/v1/", "/v1/pieces/", "/v1/pieces/none", "/v1/other/film",
+                     "/v1/pieces/film/more", "/v1/pieces/..%2f..%2fetc%2fpasswd", "/etc/passwd"):  # fmt: skip
+            assert status(await self.raw(request(f"GET {path}"))) == 404, path
+
+    async def test_nothing_but_the_known_methods_is_allowed(self) -> None:
+        self.offer(FILM)
+        for method in ("POST", "DELETE", "PATCH", "OPTIONS"):
+            assert status(await self.raw(request(f"{method} /v1/pieces/film"))) in (405, 501)
+
+    async def test_block_is_taken_and_the_last_one_completes_the_file(self) -> None:
+        incoming = self.await_file()
+        first = await self.raw(
+            request("PUT /v1/results/film", block_header(0, 4, 6), "Content-Length: 4", body=b"abcd")
+        )
+        assert status(first) == 204
+        assert header(first, "upload-offset") == "4"
+        digest = site_digest(b"abcdef")
+        last = await self.raw(
+            request(
+                "PUT /v1/results/film", block_header(4, 6, 6), f"Repr-Digest: {digest}",
+                "Content-Length: 2", body=b"ef",
+            )  # fmt: skip
+        )
+        assert status(last) == 201
+        assert header(last, "upload-complete") == "?1"
+        assert incoming.path.read_bytes() == b"abcdef"
+
+    async def test_gap_and_wrong_hash_are_422(self) -> None:
+        incoming = self.await_file()
+        gap = await self.raw(
+            request("PUT /v1/results/film", block_header(2, 4, 6), "Content-Length: 2", body=b"cd")
+        )
+        assert status(gap) == 422
+        digest = site_digest(b"other")
+        wrong = await self.raw(
+            request(
+                "PUT /v1/results/film", block_header(0, 6, 6), f"Repr-Digest: {digest}",
+                "Content-Length: 6", body=b"abcdef",
+            )  # fmt: skip
+        )
+        assert status(wrong) == 422
+        assert incoming.offset == 0
+
+    async def test_malformed_block_headers_are_400(self) -> None:
+        self.await_file()
+        for headers in (
+            ("Content-Range: bytes 5-2/6",),
+            ("Content-Range: bytes 0-1/1",),
+            ("Content-Range: nonsense",),
+            (block_header(0, 1, 6),),
+            (block_header(0, 2, 6), "Repr-Digest: md5=:AAAA:"),
+            (block_header(0, 2, 2), "Repr-Digest: sha-256=:AAAA:"),
+        ):
+            answer = await self.raw(
+                request("PUT /v1/results/film", *headers, "Content-Length: 2", body=b"ab")
+            )
+            assert status(answer) == 400, headers
+
+    async def test_put_without_content_range_is_400(self) -> None:
+        self.await_file()
+        answer = await self.raw(request("PUT /v1/results/film", "Content-Length: 2", body=b"ab"))
+        assert status(answer) == 400
+
+    async def test_body_longer_than_a_block_is_413_and_never_reaches_the_file(self) -> None:
+        incoming = self.await_file()
+        data = payload(BLOCK + 1)
+        answer = await self.raw(
+            request(
+                "PUT /v1/results/film", block_header(0, len(data), len(data)),
+                f"Content-Length: {len(data)}", body=data,
+            )  # fmt: skip
+        )
+        assert status(answer) == 413
+        assert incoming.offset == 0
+        assert incoming.size_bytes is None
+
+    async def test_announced_huge_body_is_refused_before_it_is_sent(self) -> None:
+        self.await_file()
+        answer = await self.raw(
+            request("PUT /v1/results/film", block_header(0, 2**40, 2**40), f"Content-Length: {2**40}")
+        )
+        assert status(answer) == 413
+
+    async def test_chunked_body_is_411(self) -> None:
+        self.await_file()
+        answer = await self.raw(
+            request(
+                "PUT /v1/results/film", block_header(0, 2, 2), "Transfer-Encoding: chunked",
+                body=b"2\r\nab\r\n0\r\n\r\n",
+            )  # fmt: skip
+        )
+        assert status(answer) == 411
+
+    async def test_foreign_host_is_421_on_loopback(self) -> None:
+        self.offer(FILM)
+        for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", ""):
+            answer = await self.raw(request("GET /v1/pieces/film", host=host))
+            assert status(answer) == 421
+            assert body_of(answer) == b""
+
+    async def test_loopback_names_are_answered(self) -> None:
+        self.offer(FILM)
+        for host in ("localhost", f"127.0.0.1:{self.port}", "[::1]:5001", "LOCALHOST:1"):
+            assert status(await self.raw(request("GET /v1/pieces/film", host=host))) == 200
+
+    async def test_garbage_is_answered_or_dropped_and_the_site_lives_on(self) -> None:
+        self.offer(FILM)
+        for garbage in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"\r\n\r\n\r\n",
+                        b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+                        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n"):  # fmt: skip
+            connection = await self.dial()
+            connection.transport.write(garbage)
+        assert status(await self.raw(request("GET /v1/pieces/film"))) == 200
+
+    async def test_vanished_reader_is_forgotten(self) -> None:
+        self.offer(payload(8 * 2**20))
+        connection = await self.dial()
+        connection.transport.write(request("GET /v1/pieces/film"))
+        await until(lambda: connection.received)
+        connection.transport.abortConnection()
+        await until(lambda: not self.guard.protocols)
+
+    async def test_client_that_vanishes_in_mid_block_leaves_the_upload_as_it_was(self) -> None:
+        incoming = self.await_file()
+        connection = await self.dial()
+        connection.transport.write(
+            request("PUT /v1/results/film", block_header(0, 99, 99), "Content-Length: 99", body=b"x" * 50)
+        )
+        await until(lambda: self.guard.protocols)
+        connection.transport.abortConnection()
+        await until(lambda: not self.guard.protocols)
+        assert incoming.offset == 0
+
+
+class Deadlines(LoopbackCase):
+    def setUp(self) -> object:
+        self.patch(site, "_HEADER_DEADLINE_S", 0.1)
+        self.patch(site, "_BODY_DEADLINE_S", 0.1)
+        return super().setUp()
+
+    async def test_connection_that_says_nothing_is_dropped(self) -> None:
+        assert await (await self.dial()).ended == b""
+
+    async def test_sender_of_slow_headers_is_dropped(self) -> None:
+        connection = await self.dial()
+        connection.transport.write(b"GET / HTTP/1.1\r\n")
+        await until(lambda: connection.transport.write(b"X: y\r\n") or connection.ended.called)
+
+    async def test_slow_headers_of_a_second_request_are_dropped_too(self) -> None:
+        self.offer(FILM)
+        connection = await self.dial()
+        connection.transport.write(b"GET /v1/pieces/film HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        await until(lambda: connection.received.endswith(FILM))
+        connection.transport.write(b"GET /v1/pieces/film HTTP/1.1\r\n")
+        await until(lambda: connection.ended.called)
+
+    async def test_slow_body_is_dropped(self) -> None:
+        self.await_file()
+        connection = await self.dial()
+        connection.transport.write(
+            request("PUT /v1/results/film", block_header(0, 9, 9), "Content-Length: 9", body=b"x")
+        )
+        await until(lambda: connection.ended.called)
+
+    async def test_slow_answer_is_not_dropped(self) -> None:
+        film = payload(4 * 2**20)
+        self.offer(film)
+        connection = await self.dial()
+        connection.transport.write(request("GET /v1/pieces/film"))
+        connection.transport.pauseProducing()
+        waited: list[int] = []
+        await until(lambda: waited.append(1) or len(waited) > 30)
+        connection.transport.resumeProducing()
+        assert body_of(await connection.ended) == film
+
+
+class Guarded(LoopbackCase):
+    token = TOKEN
+    loopback_only = False
+
+    async def test_request_without_the_token_is_401_and_gets_nothing_else(self) -> None:
+        self.offer(FILM)
+        for shown in ((), ("Authorization: Bearer wrong",), (f"Authorization: {TOKEN}",),
+                      (f"Authorization: Basic {TOKEN}",), ("Authorization:",)):  # fmt: skip
+            answer = await self.raw(request("GET /v1/pieces/film", *shown))
+            assert status(answer) == 401
+            assert header(answer, "www-authenticate") == "Bearer"
+            assert body_of(answer) == b""
+
+    async def test_refused_put_in_one_packet_with_its_body_writes_nothing(self) -> None:
+        incoming = self.await_file()
+        answer = await self.raw(
+            request("PUT /v1/results/film", block_header(0, 2, 2), "Content-Length: 2", body=b"ab")
+        )
+        assert status(answer) == 401
+        assert answer.count(b"HTTP/1.1") == 1
+        assert incoming.size_bytes is None
+
+    async def test_request_behind_a_refused_one_is_not_answered(self) -> None:
+        self.offer(FILM)
+        refused = b"GET /v1/pieces/film HTTP/1.1\r\nHost: x\r\n\r\n"
+        allowed = request("GET /v1/pieces/film", f"Authorization: Bearer {TOKEN}")
+        answer = await self.raw(refused + allowed)
+        assert answer.count(b"HTTP/1.1") == 1
+
+    async def test_any_host_is_answered_with_the_token(self) -> None:
+        self.offer(FILM)
+        shown = f"Authorization: bearer {TOKEN}"
+        assert status(await self.raw(request("GET /v1/pieces/film", shown, host="films"))) == 200
+
+
+class Crowded(LoopbackCase):
+    max_connections = 2
+
+    async def test_connection_beyond_the_limit_is_closed_and_one_that_ends_makes_room(self) -> None:
+        self.offer(FILM)
+        held = [await self.dial() for _ in range(2)]
+        await until(lambda: len(self.guard.protocols) == 2)
+        assert await self.raw(request("GET /v1/pieces/film")) == b""
+        held[0].transport.abortConnection()
+        await until(lambda: len(self.guard.protocols) == 1)
+        assert status(await self.raw(request("GET /v1/pieces/film"))) == 200
