@@ -1,10 +1,15 @@
 """Encode one video with every machine you own, frame for frame what one ffmpeg would have made."""
 
-from importlib.metadata import PackageNotFoundError, version
+from __future__ import annotations
 
-try:
-    __version__ = version("ffcluster")
-except PackageNotFoundError:  # a source tree on PYTHONPATH that was never installed
-    __version__ = "0.0.0"
 
-__all__ = ["__version__"]
+def __getattr__(name: str) -> str:
+    """Look the version up when it is asked for: it takes 50 ms that helper processes do without."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ffcluster")
+    except PackageNotFoundError:  # a source tree on PYTHONPATH that was never installed
+        return "0.0.0"

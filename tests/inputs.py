@@ -335,10 +335,10 @@ def _mid_gop(directory: Path) -> Path:
 
 
 def _with_pulldown(stream: bytes) -> bytes:
-    """Flag every other frame of an MPEG-2 stream to be shown for three fields (ISO 13818-2, 6.3.10).
+    """Flag every other frame of an MPEG-2 stream to be shown for three fields.
 
-    A picture coding extension is start code B5 with id 8; top_field_first and repeat_first_field
-    are bits 24 and 30 behind the start code.
+    ISO 13818-2, 6.3.10: a picture coding extension is start code B5 with id 8; top_field_first
+    and repeat_first_field are bits 24 and 30 behind the start code.
     """
     data = bytearray(stream)
     start = data.find(b"\x00\x00\x01\xb5")
@@ -363,7 +363,9 @@ def _telecine(suffix: str) -> None:
         ffmpeg(*pictures(72, rate="30000/1001"), "-c:v", "mpeg2video", "-q:v", "4", "-g", "12",
                "-bf", "0", "-flags", "+ildct", str(base))  # fmt: skip
         flagged.write_bytes(_with_pulldown(base.read_bytes()))
-        ffmpeg("-i", str(flagged), "-c", "copy", str(path))
+        # One field of the raw stream's clock is 20020 ticks; frames last three and two of them.
+        ffmpeg("-fflags", "+genpts", "-i", str(flagged), "-c", "copy",
+               "-bsf:v", "setts=ts=trunc((N*5+1)/2)*20020", str(path))  # fmt: skip
         return path
 
 

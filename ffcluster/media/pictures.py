@@ -21,7 +21,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ffcluster.media.index import FRAME, KEY, NO_TIME, IndexTables, presentation_order
-from ffcluster.media.opening import GEN_PTS, only
+from ffcluster.media.opening import GEN_PTS, HelperError, only
+from ffcluster.media.timing import ranks
 
 Open = Callable[[], tuple[InputContainer, VideoStream]]
 
@@ -213,7 +214,9 @@ class Pictures:
         for n in range(len(tables.flags)):
             tables.flags[n] = (tables.flags[n] & ~FRAME) | (FRAME if n in holders else 0)
         times = {frame.number: frame.time for frame in seen}
-        known = sorted({time for n in order if (time := times[n]) is not None})
+        given = [time for n in order if (time := times[n]) is not None]
+        _refuse_jumps(given)
+        known = sorted(set(given))
         if len(known) < len(order):
             start = known[0] if known else 0
             known = [start + round(k * self._step) for k in range(len(order))]
@@ -226,6 +229,23 @@ class Pictures:
 
 def _held(container: InputContainer, video: VideoStream) -> Iterator[Packet[VideoStream]]:
     return (packet for packet in container.demux(video) if packet.size)
+
+
+def _refuse_jumps(times: list[int]) -> None:
+    """Refuse a film whose clock starts anew on the way: sound and pictures would drift apart.
+
+    Raises:
+        HelperError: `source_unreadable`.
+    """
+    rank = ranks(times)
+    place = next((k for k, r in enumerate(rank) if abs(k - r) > _LARGEST_DISPLACEMENT), None)
+    if place is not None:
+        raise HelperError(
+            "source_unreadable",
+            f"The film's clock jumps back: about frame {place} times come again",
+            "Repair its times first: ffmpeg -i SOURCE -map 0 -c copy REPAIRED.mkv",
+            frame=place,
+        )
 
 
 def _order_by_time(tables: IndexTables) -> array[int] | None:

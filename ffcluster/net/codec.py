@@ -7,10 +7,20 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from types import UnionType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
+import attrs
 import orjson
-from cattrs import ClassValidationError, Converter, IterableValidationError, transform_error
+from cattrs import (
+    BaseValidationError,
+    ClassValidationError,
+    Converter,
+    IterableValidationError,
+    IterableValidationNote,
+    transform_error,
+)
+from cattrs.gen import make_dict_structure_fn
+from cattrs.v import format_exception
 
 from ffcluster.errors import ProtocolError
 from ffcluster.net import messages
@@ -63,9 +73,53 @@ def _fraction(value: Any, _: type) -> Fraction:
     return Fraction(int(numerator), int(denominator))
 
 
+def _objects(kind: type, converter: Converter) -> Callable[[Any, Any], Any]:
+    """Classes come from JSON objects only; a list would pass for one with no field given."""
+    structure: Any = make_dict_structure_fn(kind, converter)
+
+    def strict(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise ValueError(f"expected an object, got {type(value).__name__}")
+        return structure(value, kind)
+
+    return strict
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
+def _tuples(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    """Tuples come from JSON lists only; a string would pass for a tuple of its letters."""
+    kinds = get_args(kind)
+
+    def strict(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise ValueError(f"expected a list, got {type(value).__name__}")
+        expected = [kinds[0]] * len(value) if kinds[-1] is Ellipsis else kinds
+        if len(expected) != len(value):
+            raise ValueError(f"expected a list of {len(expected)} values, got {len(value)}")
+        return tuple(
+            _item(converter, item, item_kind, index)
+            for index, (item, item_kind) in enumerate(zip(value, expected, strict=True))
+        )
+
+    return strict
+
+
+def _item(converter: Converter, value: Any, kind: Any, index: int) -> Any:
+    try:
+        return converter.structure(value, kind)
+    except (ValueError, TypeError, KeyError, BaseValidationError) as error:
+        error.add_note(IterableValidationNote(f"@ index {index}", index, kind))
+        raise IterableValidationError("in a list", [error], tuple) from None
+
+
 def make_converter() -> Converter:
     """A converter with strict scalars: nothing is turned into another type on the way."""
     converter = Converter(forbid_extra_keys=False)
+    converter.register_structure_hook_factory(attrs.has, lambda kind: _objects(kind, converter))
+    converter.register_structure_hook_factory(_is_tuple, lambda kind: _tuples(kind, converter))
     converter.register_structure_hook(int, _strict_int)
     converter.register_structure_hook(float, _strict_float)
     converter.register_structure_hook(str, _strict_str)
@@ -134,15 +188,24 @@ def decoder(
         try:
             return _converter.structure(document, types[name])
         except (ClassValidationError, IterableValidationError) as error:
-            reasons = [reason[:300] for reason in transform_error(error, path="$")][:5]
+            reasons = transform_error(error, path="$", format_exception=_reason)[:5]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            reasons = [f"{type(error).__name__}: {error}"[:300]]
+            reasons = [_reason(error, None)]
         raise ProtocolError(
             message=f"Message {name!r} is not valid: {'; '.join(reasons)}",
             detail={"type": name} | _numbers(document),
         )
 
     return decode
+
+
+def _reason(error: BaseException, kind: type | None) -> str:
+    """What is wrong with one value; validators say it in their first argument."""
+    if isinstance(error, KeyError):
+        return "required field missing"
+    if isinstance(error, ValueError) and error.args:
+        return str(error.args[0])[:200]
+    return format_exception(error, kind)[:200]
 
 
 def _document(payload: bytes, max_bytes: int) -> dict[str, Any]:

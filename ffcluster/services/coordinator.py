@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine
-from functools import singledispatchmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
@@ -26,36 +25,17 @@ from twisted.web.resource import Resource
 
 from ffcluster.core import reporting
 from ffcluster.core.cluster import ClusterState, Policy
-from ffcluster.core.effects import (
-    CheckResult,
-    CloseJob,
-    DiscardAttempt,
-    Effect,
-    FinishJoin,
-    IndexSource,
-    JobChanged,
-    JoinSegment,
-    OfferAttempt,
-    RevokeAttempt,
-    WorkerChanged,
-)
 from ffcluster.core.events import (
-    AttemptChecked,
     AttemptDelivered,
     AttemptFailed,
     Event,
     JobCancelled,
-    JobFailed,
-    JobPublished,
     JobSubmitted,
-    SourceIndexed,
     Ticked,
 )
 from ffcluster.core.model import (
-    EncodeOrder,
     Epoch,
     JobId,
-    JobOutcome,
     JobRequest,
     WorkerId,
 )
@@ -66,7 +46,6 @@ from ffcluster.errors import (
     Code,
     Conflict,
     ErrorReport,
-    FfclusterError,
     NotFound,
     OutputUnwritable,
     Refused,
@@ -74,12 +53,13 @@ from ffcluster.errors import (
 from ffcluster.media.binary import find_ffmpeg, inspect
 from ffcluster.media.runner import Runner
 from ffcluster.net import messages
-from ffcluster.net.bulk_server import Readable, bulk_tree
+from ffcluster.net.bulk_server import bulk_tree
 from ffcluster.net.site import CoordinatorSite, GuardedFactory
 from ffcluster.net.tokens import authorized
 from ffcluster.net.websocket import CLOSE_NORMAL, CoordinatorSocketFactory
 from ffcluster.services.choice import encoder_chooser
 from ffcluster.services.config import ServerSettings
+from ffcluster.services.effects import EffectRunner
 from ffcluster.services.gateway import Session
 from ffcluster.services.jobmedia import JobMedia
 from ffcluster.services.shelf import KINDS, TicketShelf
@@ -129,9 +109,14 @@ class CoordinatorService(Service):
         self._runner = Runner(reactor)
         self._lock = FilesystemLock(str(settings.state_dir / "lock"))
         self._build: FfmpegBuild | None = None
-        self._media: dict[JobId, JobMedia] = {}
-        self._uploaded: dict[JobId, Path] = {}
-        self._orders: dict[Epoch, EncodeOrder] = {}
+        self._effects = EffectRunner(
+            self._state,
+            self._shelf,
+            post=self.post,
+            session_of=lambda worker_id: self._by_worker.get(worker_id),
+            changed=lambda job_id: self._to_show.add(job_id),
+            closed=self._job_closed,
+        )
         self._sessions: set[Session] = set()
         self._by_worker: dict[WorkerId, Session] = {}
         self._events: deque[Event] = deque()
@@ -245,8 +230,7 @@ class CoordinatorService(Service):
             await self._listening.stopListening()
         for session in list(self._sessions):
             session.close(CLOSE_NORMAL, "the coordinator stops")
-        media = [ensureDeferred(media.close()) for media in list(self._media.values())]
-        await DeferredList(media, consumeErrors=True)
+        await self._effects.close()
         await self._runner.close()
         if self._guard is not None:
             await self._guard.close(_CLOSING_PATIENCE_S)
@@ -279,7 +263,7 @@ class CoordinatorService(Service):
         try:
             while self._events:
                 for effect in self._state.handle(self._events.popleft(), self.seconds()):
-                    self._carry_out(effect)
+                    self._effects.carry_out(effect)
         finally:
             self._handling = False
         self._arm()
@@ -297,7 +281,8 @@ class CoordinatorService(Service):
         for session in list(self._sessions):
             session.tend()
         for upload in self._shelf.abandoned(self.seconds()):
-            self._in_background(deferToThread(upload.file.discard))
+            discarding = deferToThread(upload.file.discard)
+            discarding.addErrback(lambda failure: log.failure("cleaning up failed", failure))
         # Idle workers look again whether a second attempt at something overdue pays off.
         self.post(Ticked())
 
@@ -310,143 +295,16 @@ class CoordinatorService(Service):
             for session in self._sessions:
                 session.show_job(view)
 
-    # --- effects -------------------------------------------------------------------------------
-
-    @singledispatchmethod
-    def _carry_out(self, effect: Effect) -> None:
-        raise TypeError(f"{effect!r} is not an effect")
-
-    @_carry_out.register
-    def _(self, effect: JobChanged) -> None:
-        self._to_show.add(effect.job_id)
-
-    @_carry_out.register
-    def _(self, effect: WorkerChanged) -> None:
-        """Nobody watches workers yet; clients ask for them."""
-
-    @_carry_out.register
-    def _(self, effect: IndexSource) -> None:
-        async def index(media: JobMedia) -> Event:
-            return SourceIndexed(effect.job_id, await media.index())
-
-        media = self._media[effect.job_id]
-        self._work(index(media), lambda error: JobFailed(effect.job_id, error))
-
-    @_carry_out.register
-    def _(self, effect: OfferAttempt) -> None:
-        self._work(self._offer(effect), lambda error: AttemptFailed(effect.epoch, error))
-
-    async def _offer(self, effect: OfferAttempt) -> None:
-        media = self._media[effect.job_id]
-        cut = await media.cut(effect.epoch, effect.frames, effect.pre_roll, effect.encoder)
-        session = self._by_worker.get(effect.worker_id)
-        if effect.epoch not in self._state.attempts or session is None:
-            media.drop_piece(effect.epoch)
-            return
-        self._orders[effect.epoch] = cut.order
-        piece_path, result_path = self._shelf.open_attempt(
-            effect.epoch,
-            Readable(cut.path, cut.size_bytes, cut.sha256),
-            media.result_path(effect.epoch),
-            media.result_limit_bytes(effect.frames),
-        )
-        piece = messages.BlobRef(piece_path, cut.size_bytes, cut.sha256)
-        session.send(messages.Offer(effect.epoch, effect.job_id, cut.order, piece, result_path))
-
-    @_carry_out.register
-    def _(self, effect: RevokeAttempt) -> None:
-        session = self._by_worker.get(effect.worker_id)
-        if session is not None:
-            session.send(messages.Revoke(effect.epoch))
-
-    @_carry_out.register
-    def _(self, effect: DiscardAttempt) -> None:
-        result = self._shelf.close_attempt(effect.epoch)
-        self._orders.pop(effect.epoch, None)
-        media = self._media.get(effect.job_id)
-        if media is not None:
-            media.drop_piece(effect.epoch)
-        if result is not None and not effect.committed:
-            self._in_background(deferToThread(result.discard))
-
-    @_carry_out.register
-    def _(self, effect: CheckResult) -> None:
-        async def check() -> Event | None:
-            order, attempt = self._orders[effect.epoch], self._state.attempts[effect.epoch]
-            assert attempt.proof is not None  # noqa: S101 - delivered attempts have one
-            media = self._media[effect.job_id]
-            return AttemptChecked(
-                effect.epoch, await media.check(effect.epoch, order, attempt.proof)
-            )
-
-        self._work(check(), lambda error: AttemptFailed(effect.epoch, error))
-
-    @_carry_out.register
-    def _(self, effect: JoinSegment) -> None:
-        self._media[effect.job_id].append(effect.epoch, effect.frames, effect.report)
-
-    @_carry_out.register
-    def _(self, effect: FinishJoin) -> None:
-        async def finish() -> Event:
-            job = self._state.jobs[effect.job_id]
-            committed = [s.committed for s in job.segments.values() if s.committed is not None]
-            proofs = [attempt.proof for attempt in committed if attempt.proof is not None]
-            outcome = await self._media[effect.job_id].finish(proofs)
-            self._shelf.show_output(
-                effect.job_id, Readable(Path(outcome.path), outcome.size_bytes, outcome.sha256)
-            )
-            return JobPublished(effect.job_id, outcome)
-
-        self._work(finish(), lambda error: JobFailed(effect.job_id, error))
-
-    @_carry_out.register
-    def _(self, effect: CloseJob) -> None:
-        job = self._state.jobs[effect.job_id]
-        _log_end(effect.job_id, job.state.value, job.outcome, job.error)
-        self._in_background(ensureDeferred(self._close_media(effect.job_id)))
-        self._forget_old_jobs()
-
-    async def _close_media(self, job_id: JobId) -> None:
-        media = self._media.pop(job_id)
-        await media.close()
-        uploaded = self._uploaded.pop(job_id, None)
-        if uploaded is not None:
-            await deferToThread(uploaded.unlink, True)
+    def _job_closed(self, job_id: JobId) -> None:
+        """A job ended and was cleaned up: forget the oldest, stop if this was all there was."""
+        ended = [job.id for job in self._state.jobs.values() if job.ended]
+        for old_id in ended[:-_JOBS_REMEMBERED]:
+            self._state.forget(old_id)
+            self._shelf.hide_output(old_id)
         if self.settings.shutdown_when_done and not any(self._state.active_jobs()):
             failed = any(job.error is not None for job in self._state.jobs.values())
             if not self.finished.called:
                 self.finished.callback(1 if failed else 0)
-
-    def _forget_old_jobs(self) -> None:
-        ended = [job.id for job in self._state.jobs.values() if job.ended]
-        for job_id in ended[:-_JOBS_REMEMBERED]:
-            self._state.forget(job_id)
-            self._shelf.hide_output(job_id)
-
-    def _work(
-        self,
-        work: Coroutine[Any, Any, Event | None],
-        failed: Callable[[ErrorReport], Event],
-    ) -> None:
-        """Drive a coroutine and post the event that it ends in."""
-
-        def done(event: Event | None) -> None:
-            if event is not None:
-                self.post(event)
-
-        def broke(failure: Any) -> None:
-            if not self.running:
-                return
-            if not failure.check(FfclusterError):
-                log.failure("the coordinator's own work failed", failure)
-            self.post(failed(ErrorReport.of(failure.value)))
-
-        ensureDeferred(work).addCallbacks(done, broke).addErrback(
-            lambda failure: log.failure("handling an event failed", failure)
-        )
-
-    def _in_background(self, work: Deferred[Any]) -> None:
-        work.addErrback(lambda failure: log.failure("cleaning up failed", failure))
 
     # --- sessions ------------------------------------------------------------------------------
 
@@ -500,9 +358,7 @@ class CoordinatorService(Service):
         job_id = JobId(secrets.token_hex(6))
         spec = make_spec(request, self.settings, self._registry)
         source, uploaded = await self._source_of(request)
-        if uploaded:
-            self._uploaded[job_id] = source
-        self._media[job_id] = JobMedia(
+        media = JobMedia(
             job_id,
             spec,
             source,
@@ -512,6 +368,7 @@ class CoordinatorService(Service):
             build=self._build,
             stall_timeout_s=self.settings.stall_timeout_s,
         )
+        self._effects.open_job(media, source if uploaded else None)
         log.info("job {id}: {source} submitted", id=job_id, source=spec.source_name)
         self.post(JobSubmitted(job_id, spec))
         return self.job(job_id)
@@ -570,20 +427,3 @@ class CoordinatorService(Service):
     def output_path(self, job_id: str) -> str:
         """Where a completed job's file can be fetched, or ""."""
         return self._shelf.output_path(job_id)
-
-
-def _log_end(
-    job_id: JobId, state: str, outcome: JobOutcome | None, error: ErrorReport | None
-) -> None:
-    if outcome is not None:
-        log.info(
-            "job {id}: {state}; {frames} frames in {path}",
-            id=job_id,
-            state=state,
-            frames=outcome.frame_count,
-            path=outcome.path,
-        )
-    elif error is not None:
-        log.error("job {id}: {state}: {error}", id=job_id, state=state, error=error.message)
-    else:
-        log.info("job {id}: {state}", id=job_id, state=state)

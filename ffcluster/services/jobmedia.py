@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import attrs
-from twisted.internet.defer import DeferredLock, ensureDeferred
+from twisted.internet.defer import DeferredLock
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -168,9 +168,13 @@ class JobMedia:
 
     # --- the join ------------------------------------------------------------------------------
 
-    def append(self, epoch: Epoch, frames: FrameRange, report: ResultReport) -> None:
-        """Queue a committed result for the join, in order of frames; see `finish` for errors."""
-        self._join.append(_Committed(epoch, frames, report))
+    async def append(self, epoch: Epoch, frames: FrameRange, report: ResultReport) -> None:
+        """Append a committed result to the join; called strictly in order of frames.
+
+        Raises:
+            JoinFailed, IncompatibleSegments, DiskFull: The join cannot go on.
+        """
+        await self._join.append(_Committed(epoch, frames, report))
 
     async def finish(self, proofs: list[SegmentProof]) -> JobOutcome:
         """End the join, verify the whole file against the index, and publish it.
@@ -291,9 +295,12 @@ class _JoinQueue:
         """Frames in all results that were queued."""
         return sum(committed.report.frame_count for committed in self._committed)
 
-    def append(self, committed: _Committed) -> None:
+    async def append(self, committed: _Committed) -> None:
+        """Queue a result and wait until it is in the joiner's hands; raises what went wrong."""
         self._committed.append(committed)
-        ensureDeferred(self._advance())
+        await self._advance()
+        if self._error is not None:
+            raise self._error
 
     async def finish(self) -> None:
         """Wait for everything queued, then end the join; raises what went wrong on the way."""

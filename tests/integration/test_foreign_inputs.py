@@ -163,6 +163,16 @@ class ForeignInputTests(MediaCase):
         await self._usable(await self._cut_off("mpeg4_asp_avi"))
 
     @asynchronous
+    async def test_stream_whose_clock_starts_anew_is_refused_with_advice(self) -> None:
+        film = inputs.make("h264_5994_ts", self.directory)
+        path = self.directory / "twice.ts"
+        path.write_bytes(film.read_bytes() * 2)
+        error = await self._error(path, allow_damaged=True)
+        assert type(error) is SourceUnreadable
+        assert "clock jumps back" in error.message
+        assert "-c copy" in error.advice
+
+    @asynchronous
     async def test_transport_stream_with_lost_packets_is_usable_on_request(self) -> None:
         film = inputs.make("h264_open_ts", self.directory)
         data = film.read_bytes()

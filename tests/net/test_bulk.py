@@ -32,9 +32,12 @@ class Fetching(LoopbackCase):
         self.offer(FILM)
         seen: list[tuple[int, int]] = []
         await self.client.fetch(
-            "/v1/pieces/film", self.folder / "target", size_bytes=len(FILM), sha256=SHA,
+            "/v1/pieces/film",
+            self.folder / "target",
+            size_bytes=len(FILM),
+            sha256=SHA,
             on_bytes=lambda *now: seen.append(now),
-        )  # fmt: skip
+        )
         assert (self.folder / "target").read_bytes() == FILM
         assert seen == sorted(seen)
         assert seen[-1] == (len(FILM), len(FILM))
@@ -104,7 +107,7 @@ class Fetching(LoopbackCase):
                 sha256=SHA,
                 on_bytes=lambda now, _: begun.append(now),
             )
-        )  # fmt: skip
+        )
         await until(lambda: begun)
         fetching.cancel()
         await self.assertFailure(fetching, CancelledError)

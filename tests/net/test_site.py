@@ -95,8 +95,16 @@ class Open(LoopbackCase):
 
     async def test_unknown_names_kinds_and_longer_paths_are_404(self) -> None:
         self.offer(FILM)
-        for path in ("/", "/v1/", "/v1/pieces/", "/v1/pieces/none", "/v1/other/film",
-                     "/v1/pieces/film/more", "/v1/pieces/..%2f..%2fetc%2fpasswd", "/etc/passwd"):  # fmt: skip
+        for path in (
+            "/",
+            "/v1/",
+            "/v1/pieces/",
+            "/v1/pieces/none",
+            "/v1/other/film",
+            "/v1/pieces/film/more",
+            "/v1/pieces/..%2f..%2fetc%2fpasswd",
+            "/etc/passwd",
+        ):
             assert status(await self.raw(request(f"GET {path}"))) == 404, path
 
     async def test_nothing_but_the_known_methods_is_allowed(self) -> None:
@@ -107,16 +115,21 @@ class Open(LoopbackCase):
     async def test_block_is_taken_and_the_last_one_completes_the_file(self) -> None:
         incoming = self.await_file()
         first = await self.raw(
-            request("PUT /v1/results/film", block_header(0, 4, 6), "Content-Length: 4", body=b"abcd")
+            request(
+                "PUT /v1/results/film", block_header(0, 4, 6), "Content-Length: 4", body=b"abcd"
+            )
         )
         assert status(first) == 204
         assert header(first, "upload-offset") == "4"
         digest = site_digest(b"abcdef")
         last = await self.raw(
             request(
-                "PUT /v1/results/film", block_header(4, 6, 6), f"Repr-Digest: {digest}",
-                "Content-Length: 2", body=b"ef",
-            )  # fmt: skip
+                "PUT /v1/results/film",
+                block_header(4, 6, 6),
+                f"Repr-Digest: {digest}",
+                "Content-Length: 2",
+                body=b"ef",
+            )
         )
         assert status(last) == 201
         assert header(last, "upload-complete") == "?1"
@@ -131,9 +144,12 @@ class Open(LoopbackCase):
         digest = site_digest(b"other")
         wrong = await self.raw(
             request(
-                "PUT /v1/results/film", block_header(0, 6, 6), f"Repr-Digest: {digest}",
-                "Content-Length: 6", body=b"abcdef",
-            )  # fmt: skip
+                "PUT /v1/results/film",
+                block_header(0, 6, 6),
+                f"Repr-Digest: {digest}",
+                "Content-Length: 6",
+                body=b"abcdef",
+            )
         )
         assert status(wrong) == 422
         assert incoming.offset == 0
@@ -163,9 +179,11 @@ class Open(LoopbackCase):
         data = payload(BLOCK + 1)
         answer = await self.raw(
             request(
-                "PUT /v1/results/film", block_header(0, len(data), len(data)),
-                f"Content-Length: {len(data)}", body=data,
-            )  # fmt: skip
+                "PUT /v1/results/film",
+                block_header(0, len(data), len(data)),
+                f"Content-Length: {len(data)}",
+                body=data,
+            )
         )
         assert status(answer) == 413
         assert incoming.offset == 0
@@ -174,7 +192,9 @@ class Open(LoopbackCase):
     async def test_announced_huge_body_is_refused_before_it_is_sent(self) -> None:
         self.await_file()
         answer = await self.raw(
-            request("PUT /v1/results/film", block_header(0, 2**40, 2**40), f"Content-Length: {2**40}")
+            request(
+                "PUT /v1/results/film", block_header(0, 2**40, 2**40), f"Content-Length: {2**40}"
+            )
         )
         assert status(answer) == 413
 
@@ -182,9 +202,11 @@ class Open(LoopbackCase):
         self.await_file()
         answer = await self.raw(
             request(
-                "PUT /v1/results/film", block_header(0, 2, 2), "Transfer-Encoding: chunked",
+                "PUT /v1/results/film",
+                block_header(0, 2, 2),
+                "Transfer-Encoding: chunked",
                 body=b"2\r\nab\r\n0\r\n\r\n",
-            )  # fmt: skip
+            )
         )
         assert status(answer) == 411
 
@@ -202,9 +224,13 @@ class Open(LoopbackCase):
 
     async def test_garbage_is_answered_or_dropped_and_the_site_lives_on(self) -> None:
         self.offer(FILM)
-        for garbage in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"\r\n\r\n\r\n",
-                        b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-                        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n"):  # fmt: skip
+        for garbage in (
+            b"\x16\x03\x01\x02\x00",
+            b"GET\r\n\r\n",
+            b"\r\n\r\n\r\n",
+            b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n",
+        ):
             connection = await self.dial()
             connection.transport.write(garbage)
         assert status(await self.raw(request("GET /v1/pieces/film"))) == 200
@@ -221,7 +247,12 @@ class Open(LoopbackCase):
         incoming = self.await_file()
         connection = await self.dial()
         connection.transport.write(
-            request("PUT /v1/results/film", block_header(0, 99, 99), "Content-Length: 99", body=b"x" * 50)
+            request(
+                "PUT /v1/results/film",
+                block_header(0, 99, 99),
+                "Content-Length: 99",
+                body=b"x" * 50,
+            )
         )
         await until(lambda: self.guard.protocols)
         connection.transport.abortConnection()
@@ -277,8 +308,13 @@ class Guarded(LoopbackCase):
 
     async def test_request_without_the_token_is_401_and_gets_nothing_else(self) -> None:
         self.offer(FILM)
-        for shown in ((), ("Authorization: Bearer wrong",), (f"Authorization: {TOKEN}",),
-                      (f"Authorization: Basic {TOKEN}",), ("Authorization:",)):  # fmt: skip
+        for shown in (
+            (),
+            ("Authorization: Bearer wrong",),
+            (f"Authorization: {TOKEN}",),
+            (f"Authorization: Basic {TOKEN}",),
+            ("Authorization:",),
+        ):
             answer = await self.raw(request("GET /v1/pieces/film", *shown))
             assert status(answer) == 401
             assert header(answer, "www-authenticate") == "Bearer"

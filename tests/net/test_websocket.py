@@ -1,0 +1,339 @@
+"""The control channel over real loopback sockets: who is let in, what ends a connection."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from twisted.internet import endpoints, reactor
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.web.server import NOT_DONE_YET
+
+from ffcluster.core.model import JobRequest
+from ffcluster.errors import (
+    Conflict,
+    NotFound,
+    Refused,
+    SourceMissing,
+    Unauthorized,
+    Unreachable,
+)
+from ffcluster.net import client as client_module
+from ffcluster.net import codec, messages
+from ffcluster.net.address import CoordinatorAddress
+from ffcluster.net.client import CoordinatorClient
+from ffcluster.net.session import SILENCE_LIMIT_S
+from ffcluster.net.tokens import authorized
+from ffcluster.net.websocket import CLOSE_PROTOCOL, CoordinatorSocketFactory, dial
+from ffcluster.services.gateway import Session
+from tests.net.loopback import TOKEN, LoopbackCase, until
+from tests.services.desks import FakeDesk, view
+
+HELLO = codec.encode(messages.Hello(messages.PROTOCOL_VERSIONS, "client"))
+
+
+class RawClient(WebSocketClientProtocol):
+    """A WebSocket client that is bound by no rule of ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ready: Deferred[None] = Deferred()
+        self.over: Deferred[int] = Deferred()
+        self.heard: list[bytes] = []
+
+    def onOpen(self) -> None:
+        self.ready.callback(None)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self.heard.append(payload)
+
+    def onClose(self, wasClean: bool, code: int, reason: str) -> None:
+        if not self.ready.called:
+            self.ready.errback(ConnectionRefusedError(getattr(self, "http_status_line", reason)))
+        self.over.callback(code)
+
+
+class Listener:
+    """A peer that only notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def opened(self, connection: Any) -> None:
+        self.told.append("opened")
+
+    def received(self, payload: bytes) -> None:
+        self.told.append("received")
+
+    def closed(self, reason: str) -> None:
+        self.told.append("closed")
+
+
+class SocketCase(LoopbackCase):
+    max_sockets = 10
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.desk = FakeDesk()
+        self.sessions: list[Session] = []
+        socket = CoordinatorSocketFactory(
+            reactor,
+            lambda header: authorized(self.token, header),
+            self.make_session,
+            self.max_sockets,
+        )
+        # A peer that is torn away in a test never ends its closing handshake.
+        socket.setProtocolOptions(closeHandshakeTimeout=0)
+        self.root.putChild(b"ws", socket.as_resource())
+
+    def make_session(self) -> Session:
+        self.sessions.append(Session(self.desk))
+        return self.sessions[-1]
+
+    @property
+    def address(self) -> CoordinatorAddress:
+        return CoordinatorAddress("127.0.0.1", self.port)
+
+    async def raw_socket(self, *, protocols: list[str] | None = None, **options: Any) -> RawClient:
+        factory = WebSocketClientFactory(
+            self.address.websocket_url,
+            protocols=[messages.SUBPROTOCOL] if protocols is None else protocols,
+            headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
+            reactor=reactor,
+            **options,
+        )
+        factory.protocol = RawClient
+        where = endpoints.TCP4ClientEndpoint(reactor, "127.0.0.1", self.port)
+        socket: RawClient = await where.connect(factory)
+        await socket.ready
+        return socket
+
+    async def connect(self) -> CoordinatorClient:
+        url = self.address.websocket_url
+        client = await CoordinatorClient.connect(reactor, url, token=self.token)  # type: ignore[arg-type]
+        self.addCleanup(lambda: ensureDeferred(client.close()))
+        return client
+
+
+class Admission(SocketCase):
+    token = TOKEN
+    loopback_only = False
+
+    async def test_right_token_is_let_in(self) -> None:
+        client = await self.connect()
+        assert await client.jobs() == []
+
+    async def test_wrong_token_is_unauthorized_with_advice(self) -> None:
+        for token in (None, "wrong"):
+            dialling = ensureDeferred(dial(reactor, self.address, Listener(), token=token))  # type: ignore[arg-type]
+            error = await self.assertFailure(dialling, Unauthorized)
+            assert "--token-file" in error.advice
+        assert self.sessions == []
+
+
+class Rules(SocketCase):
+    async def test_origin_header_is_403_even_on_loopback(self) -> None:
+        for origin in ("http://localhost", "https://evil.example", "null"):
+            refused = ensureDeferred(self.raw_socket(origin=origin))
+            error = await self.assertFailure(refused, ConnectionRefusedError)
+            assert "403" in str(error) or "400" in str(error)
+        assert self.sessions == []
+
+    async def test_wrong_subprotocol_is_refused(self) -> None:
+        for protocols in ([], ["ffcluster.v99"], ["chat"]):
+            refused = ensureDeferred(self.raw_socket(protocols=protocols))
+            error = await self.assertFailure(refused, ConnectionRefusedError)
+            assert "400" in str(error)
+        assert self.sessions == []
+
+    async def test_plain_http_on_the_socket_path_is_not_a_crash(self) -> None:
+        answer = await self.raw(b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert not answer.startswith(b"HTTP/1.1 5")
+
+    async def test_binary_message_ends_the_connection(self) -> None:
+        socket = await self.raw_socket()
+        socket.sendMessage(HELLO, isBinary=True)
+        assert await socket.over == CLOSE_PROTOCOL
+        await until(lambda: self.desk.closed)
+
+    async def test_oversized_message_ends_the_connection_with_1009(self) -> None:
+        socket = await self.raw_socket()
+        socket.sendMessage(b" " * (messages.MAX_MESSAGE_BYTES + 1), isBinary=False)
+        assert await socket.over == 1009
+        await until(lambda: self.desk.closed)
+
+    async def test_oversized_message_in_many_frames_ends_the_connection_with_1009(self) -> None:
+        socket = await self.raw_socket()
+        socket.sendMessage(
+            b" " * (messages.MAX_MESSAGE_BYTES + 1), isBinary=False, fragmentSize=2**18
+        )
+        assert await socket.over == 1009
+
+    async def test_text_that_is_no_utf8_ends_the_connection(self) -> None:
+        socket = await self.raw_socket()
+        socket.sendMessage(b"\xff\xfe", isBinary=False)
+        assert await socket.over == 1007
+        await until(lambda: self.desk.closed)
+
+    async def test_message_that_is_not_understood_is_answered_and_the_session_goes_on(self) -> None:
+        socket = await self.raw_socket()
+        socket.sendMessage(HELLO)
+        socket.sendMessage(b'{"type": "sing", "request": 9}')
+        socket.sendMessage(codec.encode(messages.ListJobs(10)))
+        await until(lambda: len(socket.heard) == 3)
+        assert b'"type":"error"' in socket.heard[1]
+        assert b'"reply_to":9' in socket.heard[1]
+        assert b'"reply_to":10' in socket.heard[2]
+        socket.sendClose(1000)
+        await socket.over
+
+    async def test_ten_bad_messages_end_it(self) -> None:
+        socket = await self.raw_socket()
+        socket.sendMessage(HELLO)
+        for _ in range(10):
+            socket.sendMessage(os.urandom(8).hex().encode())
+        assert await socket.over == CLOSE_PROTOCOL
+        assert len(socket.heard) == 11
+
+    async def test_torn_connection_ends_the_session(self) -> None:
+        socket = await self.raw_socket()
+        socket.transport.abortConnection()
+        await socket.over
+        await until(lambda: self.desk.closed == self.sessions)
+
+
+class FewSockets(SocketCase):
+    max_sockets = 1
+
+    async def test_socket_beyond_the_limit_is_refused(self) -> None:
+        first = await self.raw_socket()
+        await self.assertFailure(ensureDeferred(self.raw_socket()), ConnectionRefusedError)
+        first.sendClose(1000)
+        await first.over
+        await until(lambda: self.desk.closed)
+
+
+class Client(SocketCase):
+    async def test_parallel_requests_get_their_own_answers(self) -> None:
+        self.desk.known_jobs = {"job1": view("job1"), "job2": view("job2")}
+        self.desk.answer = Deferred()
+        client = await self.connect()
+        submitting = ensureDeferred(client.submit(JobRequest("film", server_path="/film")))
+        one, two, none = (ensureDeferred(client.job(name)) for name in ("job1", "job2", "none"))
+        await self.assertFailure(none, NotFound)
+        assert ((await two).id, (await one).id) == ("job2", "job1")
+        assert not submitting.called
+        self.desk.answer.callback(None)
+        assert (await submitting).id == "job1"
+
+    async def test_watch_follows_a_job_to_its_end(self) -> None:
+        self.desk.known_jobs = {"job1": view("job1")}
+        client = await self.connect()
+        states: list[str] = []
+        watching = ensureDeferred(client.watch("job1", lambda job: states.append(job.state)))
+        await until(lambda: states)
+        for state in ("Processing", "Completed"):
+            self.desk.known_jobs["job1"] = view("job1", state)
+            self.sessions[0].show_job(self.desk.known_jobs["job1"])
+        assert (await watching).state == "Completed"
+        assert states == ["Queued", "Processing", "Completed"]
+
+    async def test_watch_fails_when_the_coordinator_goes_away(self) -> None:
+        self.desk.known_jobs = {"job1": view("job1")}
+        client = await self.connect()
+        watching = ensureDeferred(client.watch("job1", lambda job: None))
+        await until(lambda: self.sessions[0].watches)
+        self.sessions[0].close(1000, "the coordinator stops")
+        error = await self.assertFailure(watching, Unreachable)
+        assert "the coordinator stops" in error.message
+        await self.assertFailure(ensureDeferred(client.jobs()), Unreachable)
+
+    async def test_refusals_come_back_as_their_own_class(self) -> None:
+        self.desk.known_jobs = {"job1": view("job1", "Failed")}
+        client = await self.connect()
+        await self.assertFailure(ensureDeferred(client.cancel("job1")), Conflict)
+        await self.assertFailure(ensureDeferred(client.cancel("none")), NotFound)
+        missing = client.download("job1", self.folder / "film.mkv")
+        await self.assertFailure(ensureDeferred(missing), Conflict)
+
+    async def test_cancelled_request_is_forgotten(self) -> None:
+        self.desk.answer = Deferred()
+        client = await self.connect()
+        submitting = ensureDeferred(client.submit(JobRequest("film", server_path="/film")))
+        await until(lambda: client._replies)
+        submitting.cancel()
+        await self.assertFailure(submitting, CancelledError)
+        self.desk.answer.callback(None)
+        assert await client.jobs() == []
+        assert client._replies == {}
+
+    async def test_answer_that_is_not_understood_fails_its_request(self) -> None:
+        client = await self.connect()
+        asking = ensureDeferred(client.jobs())
+        await until(lambda: client._replies)
+        (number,) = client._replies
+        client.received(b'{"type": "jobs", "reply_to": %d, "jobs": 5}' % number)
+        await self.assertFailure(asking, Refused)
+
+    async def test_silent_coordinator_is_given_up(self) -> None:
+        self.patch(client_module, "_TEND_EVERY_S", 0.01)
+        client = await self.connect()
+        self.patch(self.sessions[0], "received", lambda payload: None)
+        asking = ensureDeferred(client.jobs())
+        client._liveness.heard_at -= SILENCE_LIMIT_S
+        error = await self.assertFailure(asking, Unreachable)
+        assert "nothing was heard" in error.message
+        await until(lambda: self.desk.closed)
+
+    async def test_nobody_there_is_unreachable(self) -> None:
+        url = "ws://127.0.0.1:1"
+        connecting = CoordinatorClient.connect(reactor, url, token=None)  # type: ignore[arg-type]
+        await self.assertFailure(ensureDeferred(connecting), Unreachable)
+
+    async def test_coordinator_that_does_not_greet_is_unreachable(self) -> None:
+        self.patch(Session, "received", lambda self, payload: None)
+        connecting = CoordinatorClient.connect(
+            reactor,
+            self.address.websocket_url,
+            token=None,
+            timeout_s=0.05,  # type: ignore[arg-type]
+        )
+        await self.assertFailure(ensureDeferred(connecting), Unreachable)
+        await until(lambda: self.desk.closed)
+
+    async def test_web_server_of_another_kind_is_refused(self) -> None:
+        self.root.delEntity(b"ws")
+        connecting = CoordinatorClient.connect(reactor, self.address.websocket_url, token=None)  # type: ignore[arg-type]
+        await self.assertFailure(ensureDeferred(connecting), Refused)
+
+    async def test_cancelled_dial_leaves_no_connection(self) -> None:
+        held: list[Any] = []
+        self.root.delEntity(b"ws")
+        self.root.putChild(b"ws", _Holding(held))
+        listener = Listener()
+        dialling = ensureDeferred(dial(reactor, self.address, listener))  # type: ignore[arg-type]
+        await until(lambda: held)
+        dialling.cancel()
+        await self.assertFailure(dialling, CancelledError)
+        await until(lambda: not self.guard.protocols)
+        assert listener.told == []
+
+    async def test_upload_of_a_missing_file_is_refused_before_anything_is_asked(self) -> None:
+        client = await self.connect()
+        missing = client.upload(self.folder / "none.mkv")
+        error = await self.assertFailure(ensureDeferred(missing), SourceMissing)
+        assert "none.mkv" in error.message
+
+
+class _Holding:
+    """A resource that never answers."""
+
+    isLeaf = True
+
+    def __init__(self, held: list[Any]) -> None:
+        self.held = held
+
+    def render(self, request: Any) -> Any:
+        self.held.append(request)
+        return NOT_DONE_YET

@@ -1,0 +1,105 @@
+"""A desk that notes what sessions bring to it, and a connection that notes what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import orjson
+
+from ffcluster.core.events import Event
+from ffcluster.core.model import Epoch, JobRequest, JobSpec, WorkerId
+from ffcluster.core.profile import Container, Profile
+from ffcluster.core.views import JobView, WorkerView
+from ffcluster.errors import Conflict, NotFound
+from ffcluster.net import codec, messages
+from ffcluster.services.gateway import Session
+
+decode = codec.decoder(messages.Message, messages.MAX_REPLY_BYTES)
+
+
+def view(job_id: str, state: str = "Queued") -> JobView:
+    spec = JobSpec(Profile(), Container.MKV, "film.mkv", "film.mkv")
+    return JobView(job_id, state, "", spec)
+
+
+@attrs.define(eq=False)
+class FakeDesk:
+    """Stands for the coordinator behind sessions."""
+
+    block_bytes: int = 4096
+    now: float = 0.0
+    events: list[Event] = attrs.field(factory=list)
+    delivered: list[tuple[WorkerId, messages.Result]] = attrs.field(factory=list)
+    live: dict[int, str] = attrs.field(factory=dict)
+    opened: list[tuple[WorkerId, Session]] = attrs.field(factory=list)
+    closed: list[Session] = attrs.field(factory=list)
+    known_jobs: dict[str, JobView] = attrs.field(factory=dict)
+    answer: Any = None
+
+    def seconds(self) -> float:
+        return self.now
+
+    def post(self, event: Event) -> None:
+        self.events.append(event)
+
+    def deliver(self, worker_id: WorkerId, result: messages.Result) -> None:
+        self.delivered.append((worker_id, result))
+
+    def holds(self, worker_id: WorkerId, epoch: Epoch) -> bool:
+        return self.live.get(epoch) == worker_id
+
+    def worker_opened(self, worker_id: WorkerId, session: Session) -> None:
+        self.opened.append((worker_id, session))
+
+    def session_closed(self, session: Session) -> None:
+        self.closed.append(session)
+
+    def begin_upload(self, name: str, size_bytes: int) -> tuple[str, str]:
+        return "upload1", "/v1/uploads/upload1"
+
+    async def submit(self, request: JobRequest) -> JobView:
+        if self.answer is not None:
+            await self.answer
+        return view("job1")
+
+    def job(self, job_id: str, *, segments: bool = False) -> JobView:
+        if job_id not in self.known_jobs:
+            raise NotFound(message=f"There is no job {job_id}.")
+        return self.known_jobs[job_id]
+
+    def jobs(self) -> tuple[JobView, ...]:
+        return tuple(self.known_jobs.values())
+
+    def workers(self) -> tuple[WorkerView, ...]:
+        return ()
+
+    def cancel(self, job_id: str) -> JobView:
+        if self.job(job_id).ended:
+            raise Conflict(message="It has ended.")
+        return view(job_id, "Cancelled")
+
+    def output_path(self, job_id: str) -> str:
+        return f"/v1/outputs/{job_id}" if self.known_jobs[job_id].state == "Completed" else ""
+
+
+class FakeConnection:
+    """One end of a connection, without a socket."""
+
+    address = "10.0.0.9:4711"
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.closed_with: tuple[int, str] | None = None
+
+    def send(self, payload: bytes) -> None:
+        self.sent.append(decode(payload))
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self.closed_with = (code, reason)
+
+
+def say(session: Any, message: Any, **changes: Any) -> None:
+    """Let a session receive a message, with some keys changed."""
+    document = orjson.loads(codec.encode(message)) | changes
+    session.received(orjson.dumps(document))

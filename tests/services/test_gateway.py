@@ -1,0 +1,364 @@
+"""Sessions on the coordinator: what peers may say, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from ffcluster.core import events
+from ffcluster.core.model import Capability, JobRequest, SegmentProof
+from ffcluster.core.profile import Codec
+from ffcluster.errors import Code, ErrorReport
+from ffcluster.net import messages
+from ffcluster.net.messages import PROTOCOL_VERSIONS
+from ffcluster.net.session import HEARTBEAT_S, SILENCE_LIMIT_S
+from ffcluster.net.websocket import CLOSE_PROTOCOL
+from ffcluster.services.gateway import Session
+from tests.services.desks import FakeConnection, FakeDesk, say, view
+
+PROOF = SegmentProof(10, 10)
+RESULT = messages.Result(7, 100, "0" * 64, PROOF)
+REPORT = ErrorReport(Code.ENCODE_FAILED, "it broke", retryable=True)
+
+
+@pytest.fixture
+def desk() -> FakeDesk:
+    return FakeDesk()
+
+
+def opened(desk: FakeDesk) -> tuple[Session, FakeConnection]:
+    session, connection = Session(desk), FakeConnection()
+    session.opened(connection)  # type: ignore[arg-type]
+    return session, connection
+
+
+def hello(role: str = "worker", **changes: Any) -> messages.Hello:
+    fields: dict[str, Any] = {"worker_id": "attic", "name": "attic"} | changes
+    return messages.Hello(PROTOCOL_VERSIONS, role, **fields)
+
+
+def worker(desk: FakeDesk, worker_id: str = "attic") -> tuple[Session, FakeConnection]:
+    session, connection = opened(desk)
+    say(session, hello(worker_id=worker_id))
+    connection.sent.clear()
+    desk.events.clear()
+    return session, connection
+
+
+def client(desk: FakeDesk) -> tuple[Session, FakeConnection]:
+    session, connection = opened(desk)
+    say(session, hello("client", worker_id=""))
+    connection.sent.clear()
+    return session, connection
+
+
+# --- greeting ------------------------------------------------------------------------------------
+
+
+def test_worker_is_welcomed_and_joins(desk: FakeDesk) -> None:
+    session, connection = opened(desk)
+    capability = Capability("libx264", Codec.H264, slots=5000)
+    say(session, hello(capabilities=(capability,), cpus=8))
+    (welcome,) = connection.sent
+    assert (welcome.protocol, welcome.heartbeat_s, welcome.block_bytes) == (1, HEARTBEAT_S, 4096)
+    (joined,) = desk.events
+    assert isinstance(joined, events.WorkerJoined)
+    assert joined.facts.cpus == 8
+    assert joined.facts.capabilities[0].slots == 1024
+    assert desk.opened == [("attic", session)]
+
+
+def test_client_is_welcomed_and_joins_nothing(desk: FakeDesk) -> None:
+    session, connection = opened(desk)
+    say(session, hello("client"))
+    assert len(connection.sent) == 1
+    assert desk.events == []
+    assert desk.opened == []
+    assert session.worker_id is None
+
+
+def test_nameless_worker_is_called_by_its_address_and_gets_an_id(desk: FakeDesk) -> None:
+    session, _ = opened(desk)
+    say(session, hello(name="", worker_id=""))
+    (joined,) = desk.events
+    assert isinstance(joined, events.WorkerJoined)
+    assert joined.facts.name == FakeConnection.address
+    assert joined.worker_id
+
+
+def test_names_cannot_move_the_cursor_of_a_terminal(desk: FakeDesk) -> None:
+    session, _ = opened(desk)
+    say(session, hello(name="\x1b[2Jattic\r\n", ffmpeg="7\x07"))
+    (joined,) = desk.events
+    assert isinstance(joined, events.WorkerJoined)
+    assert joined.facts.name == "?[2Jattic??"
+    assert joined.facts.ffmpeg == "7?"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"nonsense", b"{}", b'{"type": "heartbeat"}', b'{"type": "hello", "protocols": [1]}'],
+)
+def test_anything_but_a_hello_first_is_answered_and_ends_the_session(
+    desk: FakeDesk, payload: bytes
+) -> None:
+    session, connection = opened(desk)
+    session.received(payload)
+    (failure,) = connection.sent
+    assert failure.error.code is Code.PROTOCOL
+    assert connection.closed_with is not None
+    assert connection.closed_with[0] == CLOSE_PROTOCOL
+    assert desk.closed == [session]
+    assert desk.events == []
+
+
+def test_unknown_version_is_refused_with_both_sides_versions(desk: FakeDesk) -> None:
+    session, connection = opened(desk)
+    say(session, hello(), protocols=[98, 99])
+    assert "[98, 99]" in connection.sent[0].error.message
+    assert connection.closed_with is not None
+    assert desk.events == []
+
+
+def test_newer_peer_that_also_speaks_our_version_is_welcomed(desk: FakeDesk) -> None:
+    session, connection = opened(desk)
+    say(session, hello(), protocols=[1, 99], mood="good")
+    assert connection.sent[0].protocol == 1
+
+
+# --- liveness ------------------------------------------------------------------------------------
+
+
+def test_session_says_something_when_it_was_silent(desk: FakeDesk) -> None:
+    session, connection = client(desk)
+    desk.now = HEARTBEAT_S - 0.1
+    session.tend()
+    assert connection.sent == []
+    desk.now = HEARTBEAT_S
+    session.tend()
+    assert connection.sent == [messages.Heartbeat()]
+
+
+def test_silent_worker_is_given_up_and_leaves(desk: FakeDesk) -> None:
+    session, connection = worker(desk)
+    desk.now = SILENCE_LIMIT_S - 0.1
+    say(session, messages.Heartbeat())
+    desk.now = 2 * SILENCE_LIMIT_S - 0.2
+    session.tend()
+    assert connection.closed_with is None
+    desk.now = 2 * SILENCE_LIMIT_S
+    session.tend()
+    assert connection.closed_with is not None
+    assert [type(event) for event in desk.events] == [events.WorkerLeft]
+
+
+def test_lost_connection_makes_the_worker_leave_once(desk: FakeDesk) -> None:
+    session, _ = worker(desk)
+    session.closed("gone")
+    session.closed("gone")
+    session.close(1000, "again")
+    assert desk.events == [events.WorkerLeft("attic", "gone")]  # type: ignore[arg-type]
+    assert desk.closed == [session]
+
+
+def test_what_arrives_after_the_end_of_a_session_counts_no_more(desk: FakeDesk) -> None:
+    desk.live = {7: "attic"}
+    session, connection = worker(desk)
+    session.close(1000, "enough")
+    desk.events.clear()
+    say(session, messages.Started(7))
+    say(session, RESULT)
+    session.received(b"nonsense")
+    assert (desk.events, desk.delivered, connection.sent) == ([], [], [])
+
+
+# --- workers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "event"),
+    [
+        (messages.Started(7), events.AttemptStarted(7)),  # type: ignore[arg-type]
+        (messages.Failed(7, REPORT), events.AttemptFailed(7, REPORT)),  # type: ignore[arg-type]
+        (messages.Returned(7), events.AttemptReturned(7)),  # type: ignore[arg-type]
+        (
+            messages.Progress((messages.AttemptProgress(7, 5, 25.0),)),
+            events.AttemptProgressed(7, 5, 25.0),  # type: ignore[arg-type]
+        ),
+    ],
+)
+def test_worker_speaks_about_its_own_attempts_only(
+    desk: FakeDesk, message: Any, event: events.Event
+) -> None:
+    desk.live = {7: "attic"}
+    own, _ = worker(desk, "attic")
+    foreign, connection = worker(desk, "cellar")
+    say(foreign, message)
+    assert desk.events == []
+    assert connection.sent == []
+    say(own, message)
+    assert desk.events == [event]
+
+
+def test_result_of_another_workers_attempt_is_dropped(desk: FakeDesk) -> None:
+    desk.live = {7: "attic"}
+    foreign, _ = worker(desk, "cellar")
+    say(foreign, RESULT)
+    assert desk.delivered == []
+    own, _ = worker(desk, "attic")
+    say(own, RESULT)
+    assert desk.delivered == [("attic", RESULT)]
+
+
+def test_late_and_replayed_messages_about_ended_attempts_change_nothing(desk: FakeDesk) -> None:
+    session, connection = worker(desk)
+    for message in (
+        messages.Started(7),
+        RESULT,
+        RESULT,
+        messages.Failed(7, REPORT),
+        messages.Returned(7),
+        messages.Accepted(7),
+        messages.Progress((messages.AttemptProgress(7, 5, 25.0),)),
+    ):  # type: ignore[assignment]
+        say(session, message)
+    assert (desk.events, desk.delivered, connection.sent) == ([], [], [])
+
+
+def test_draining_worker_is_marked(desk: FakeDesk) -> None:
+    session, _ = worker(desk)
+    say(session, messages.Draining())
+    assert desk.events == [events.WorkerDraining("attic")]  # type: ignore[arg-type]
+
+
+def test_worker_may_not_ask_what_clients_ask(desk: FakeDesk) -> None:
+    session, connection = worker(desk)
+    say(session, messages.CancelJob(3, "job1"))
+    (failure,) = connection.sent
+    assert failure.error.code is Code.PROTOCOL
+    assert failure.reply_to == 3
+
+
+def test_unknown_message_is_answered_and_the_session_goes_on(desk: FakeDesk) -> None:
+    desk.live = {7: "attic"}
+    session, connection = worker(desk)
+    session.received(b'{"type": "from_the_future", "request": 4}')
+    (failure,) = connection.sent
+    assert (failure.error.code, failure.reply_to) == (Code.PROTOCOL, 4)
+    say(session, messages.Started(7))
+    assert len(desk.events) == 1
+
+
+def test_ten_bad_messages_end_the_session_and_nine_do_not(desk: FakeDesk) -> None:
+    session, connection = worker(desk)
+    for _ in range(9):
+        session.received(b"nonsense")
+    assert connection.closed_with is None
+    session.received(b"nonsense")
+    assert connection.closed_with is not None
+    assert [type(event) for event in desk.events] == [events.WorkerLeft]
+    session.received(b"nonsense")
+    assert len(connection.sent) == 10
+
+
+# --- clients -------------------------------------------------------------------------------------
+
+
+def test_requests_are_answered_under_their_own_number(desk: FakeDesk) -> None:
+    desk.known_jobs = {"job1": view("job1"), "job2": view("job2", "Completed")}
+    session, connection = client(desk)
+    say(session, messages.ListJobs(11))
+    say(session, messages.GetJob(12, "job2"))
+    say(session, messages.GetJob(13, "none"))
+    say(session, messages.ListWorkers(14))
+    say(session, messages.CancelJob(15, "job1"))
+    say(session, messages.CancelJob(16, "job2"))
+    say(session, messages.BeginUpload(17, "film.mkv", 5))
+    say(session, messages.Submit(18, JobRequest("film.mkv", upload_id="upload1")))
+    assert [answer.reply_to for answer in connection.sent] == list(range(11, 19))
+    jobs, job, missing, workers, cancelled, conflict, ready, submitted = connection.sent
+    assert len(jobs.jobs) == 2
+    assert job.output == "/v1/outputs/job2"
+    assert missing.error.code is Code.NOT_FOUND
+    assert workers.workers == ()
+    assert cancelled.job.state == "Cancelled"
+    assert conflict.error.code is Code.CONFLICT
+    assert ready.path == "/v1/uploads/upload1"
+    assert submitted.job.id == "job1"
+
+
+def test_slow_answer_does_not_hold_up_the_next(desk: FakeDesk) -> None:
+    desk.answer = Deferred()
+    session, connection = client(desk)
+    say(session, messages.Submit(1, JobRequest("film.mkv", server_path="/f")))
+    say(session, messages.ListJobs(2))
+    assert [answer.reply_to for answer in connection.sent] == [2]
+    desk.answer.callback(None)
+    assert [answer.reply_to for answer in connection.sent] == [2, 1]
+
+
+def test_answer_for_a_client_that_vanished_is_dropped(desk: FakeDesk) -> None:
+    desk.answer = Deferred()
+    session, connection = client(desk)
+    say(session, messages.Submit(1, JobRequest("film.mkv", server_path="/f")))
+    session.closed("gone")
+    desk.answer.callback(None)
+    assert connection.sent == []
+
+
+def test_unforeseen_error_is_answered_as_internal(desk: FakeDesk) -> None:
+    desk.answer = Deferred()
+    session, connection = client(desk)
+    say(session, messages.Submit(1, JobRequest("film.mkv", server_path="/f")))
+    desk.answer.errback(FileExistsError("odd"))
+    (failure,) = connection.sent
+    assert (failure.error.code, failure.reply_to) == (Code.INTERNAL, 1)
+
+
+def test_watched_job_is_shown_until_it_ends(desk: FakeDesk) -> None:
+    desk.known_jobs = {"job1": view("job1")}
+    session, connection = client(desk)
+    say(session, messages.WatchJob(5, "job1"))
+    for state in ("Processing", "Completed", "Completed"):
+        desk.known_jobs["job1"] = view("job1", state)
+        session.show_job(desk.known_jobs["job1"])
+    shown = [(answer.reply_to, answer.job.state) for answer in connection.sent]
+    assert shown == [(5, "Queued"), (5, "Processing"), (5, "Completed")]
+    assert connection.sent[-1].output == "/v1/outputs/job1"
+    assert session.watches == {}
+
+
+def test_watch_of_a_job_that_has_ended_shows_it_once(desk: FakeDesk) -> None:
+    desk.known_jobs = {"job1": view("job1", "Failed")}
+    session, connection = client(desk)
+    say(session, messages.WatchJob(5, "job1"))
+    assert len(connection.sent) == 1
+    assert session.watches == {}
+
+
+def test_watch_of_an_unknown_job_is_refused_and_not_kept(desk: FakeDesk) -> None:
+    session, connection = client(desk)
+    say(session, messages.WatchJob(5, "none"))
+    assert connection.sent[0].error.code is Code.NOT_FOUND
+    assert session.watches == {}
+
+
+def test_watch_of_a_client_that_vanished_shows_nothing(desk: FakeDesk) -> None:
+    desk.known_jobs = {"job1": view("job1")}
+    session, connection = client(desk)
+    say(session, messages.WatchJob(5, "job1"))
+    session.closed("gone")
+    session.show_job(view("job1", "Processing"))
+    assert len(connection.sent) == 1
+    assert desk.events == []
+
+
+def test_number_of_watches_is_bounded(desk: FakeDesk) -> None:
+    desk.known_jobs = {"job1": view("job1")}
+    session, connection = client(desk)
+    for number in range(1, 102):
+        say(session, messages.WatchJob(number, "job1"))
+    assert connection.sent[-1].error.code is Code.PROTOCOL
+    assert len(session.watches) == 100
