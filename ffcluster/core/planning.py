@@ -9,7 +9,7 @@ from ffcluster.core.model import JobSpec
 from ffcluster.core.timeline import FrameRange
 
 # A segment shorter than this many seconds of film costs more in keyframes than it gains in balance.
-MIN_SEGMENT_S = 1.0
+MIN_SEGMENT_S = 2.0
 # How far from the wanted size a keyframe may lie and still be preferred to a cut elsewhere.
 _SNAP_LOW, _SNAP_HIGH = 0.6, 1.5
 

@@ -199,8 +199,9 @@ class BulkClient:
             DiskFull: There is no room for it.
             NotFound, Unauthorized, Refused, Unreachable: The coordinator's answer, or none.
         """
-        target = await deferToThread(FetchedFile, path_on_disk, size_bytes)
+        target = FetchedFile(path_on_disk, size_bytes)
         try:
+            await deferToThread(target.open)
             await self._fetch_rest(path, target, size_bytes, on_bytes)
             await deferToThread(target.prove, sha256)
         finally:

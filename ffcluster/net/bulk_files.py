@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import threading
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,24 +31,37 @@ class FetchedFile:
         self._size_bytes = size_bytes
         self._lock = threading.Lock()
         self._digest = hashlib.sha256()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: what a full disk did not take must not come again when it is closed.
-            self._file = path.open("a+b", buffering=0)
-            self.offset = self._take_over()
-        except OSError as error:
-            raise _cannot_write(path, error) from error
+        self._file: FileIO | None = None
+        self._closed = False
+        self.offset = 0
 
-    def _take_over(self) -> int:
-        """Keep what an earlier fetch left, unless it is longer than the file can be."""
-        found = self._file.seek(0, os.SEEK_END)
+    def open(self) -> None:
+        """Open it, and keep what an earlier fetch left there.
+
+        Raises:
+            TransferFailed: It cannot be opened, or was closed before.
+            DiskFull: There is no room.
+        """
+        with self._lock:
+            if self._closed:
+                raise _closed(self._path)
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                # Unbuffered: what a full disk did not take must not come again at the end.
+                self._file = self._path.open("a+b", buffering=0)
+                self.offset = self._take_over(self._file)
+            except OSError as error:
+                raise _cannot_write(self._path, error) from error
+
+    def _take_over(self, file: FileIO) -> int:
+        found = file.seek(0, os.SEEK_END)
         if found > self._size_bytes:
-            self._file.truncate(0)
+            file.truncate(0)
             return 0
-        self._file.seek(0)
+        file.seek(0)
         hashed = 0
         while hashed < found:
-            block = self._file.read(min(_READ_BYTES, found - hashed))
+            block = file.read(min(_READ_BYTES, found - hashed))
             if not block:
                 break
             self._digest.update(block)
@@ -62,6 +76,8 @@ class FetchedFile:
             DiskFull: There is no room.
         """
         with self._lock:
+            if self._file is None or self._closed:
+                raise _closed(self._path)
             if self.offset + len(data) > self._size_bytes:
                 raise TransferFailed(
                     message=f"More than the {self._size_bytes} bytes announced arrived."
@@ -85,15 +101,18 @@ class FetchedFile:
         """
         found = self._digest.hexdigest()
         if found != sha256:
-            self._file.truncate(0)
+            if self._file is not None:
+                self._file.truncate(0)
             raise TransferFailed(
                 message=f"A file arrived with the SHA-256 {found}; {sha256} was announced."
             )
 
     def close(self) -> None:
-        """Close it, after the write that may be on its way."""
+        """Close it, after the write that may be on its way; nothing is opened or written later."""
+        self._closed = True
         with self._lock:
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
 
 
 class SentFile:
@@ -153,6 +172,10 @@ class SentFile:
         if len(data) != length:
             raise TransferFailed(message="The file became shorter while it was sent.")
         return data
+
+
+def _closed(path: Path) -> TransferFailed:
+    return TransferFailed(message=f"The transfer to {path.name} was ended.")
 
 
 def _cannot_write(path: Path, error: OSError) -> FfclusterError:

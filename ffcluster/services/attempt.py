@@ -89,7 +89,18 @@ class AttemptRun:
         if self._work is not None and not self._stopped:
             self._stopped = True
             self._work.cancel()
-        return self.done
+        return self.when_done()
+
+    def when_done(self) -> Deferred[None]:
+        """Like `done`, yet for one caller, who may cancel it without harm to others."""
+        over: Deferred[None] = Deferred()
+
+        def fire(result: None) -> None:
+            if not over.called:
+                over.callback(result)
+
+        self.done.addCallback(fire)
+        return over
 
     async def _run(self) -> messages.Result:
         offer = self.offer

@@ -74,6 +74,7 @@ class WorkerService(Service):
         self._capabilities: tuple[Capability, ...] = ()
         self._id = ""
         self._living: Deferred[Any] | None = None
+        self._ended: Deferred[None] = Deferred()
         self._session: _WorkerSession | None = None
         self._draining = False
         self.runner = Runner(reactor)
@@ -87,6 +88,7 @@ class WorkerService(Service):
             log.warn("{warning}", warning=warning)
         self._living = ensureDeferred(self._live())
         self._living.addErrback(self._broke)
+        self._living.addBoth(lambda _: self._ended.callback(None))
 
     def stopService(self) -> Deferred[Any]:
         """End everything now: encoders, the session, temporary files."""
@@ -101,9 +103,11 @@ class WorkerService(Service):
         session, self._session = self._session, None
         if session is not None:
             await session.end("the worker stops")
-        if self._living is not None:
+        elif self._living is not None:
             self._living.cancel()
         await self.runner.close()
+        if self._living is not None:
+            await self._ended
         await deferToThread(files.remove_tree, self._attempts_dir)
 
     async def _drain(self) -> None:
@@ -392,11 +396,11 @@ class _WorkerSession:
         for attempt in list(self._attempts.values()):
             if not attempt.encoding:
                 attempt.stop(give_back=True)
-        running = DeferredList([_copy(a.done) for a in self._attempts.values()])
+        running = _all_of([attempt.when_done() for attempt in self._attempts.values()])
         if limit_s is not None:
             running.addTimeout(limit_s, self._reactor, onTimeoutCancel=lambda *_: None)
         await running
-        await DeferredList([a.stop(give_back=True) for a in list(self._attempts.values())])
+        await _all_of([a.stop(give_back=True) for a in list(self._attempts.values())])
         if self._connection is not None:
             self._connection.close(CLOSE_NORMAL, "the worker leaves")
 
@@ -408,19 +412,11 @@ class _WorkerSession:
         if self._connection is not None:
             self._connection.close(CLOSE_NORMAL, reason)
             self.closed(reason)
-        await DeferredList(stops)
+        await _all_of(stops)
 
 
-def _copy(source: Deferred[None]) -> Deferred[None]:
-    """A second Deferred for the same outcome, which may be cancelled by itself."""
-    copy: Deferred[None] = Deferred()
-
-    def fire(result: None) -> None:
-        if not copy.called:
-            copy.callback(result)
-
-    source.addCallback(fire)
-    return copy
+def _all_of(waits: list[Deferred[None]]) -> Deferred[Any]:
+    return DeferredList(waits, consumeErrors=True)
 
 
 def usable_cpus() -> int:

@@ -111,7 +111,7 @@ class ExactTest(TestCase):
         submitted = await client.submit(request)
         await client.watch(submitted.id, lambda view: None)
         job = await client.job(submitted.id)
-        self.assertEqual(job.state, "Completed", f"{source.name} {way.name}: {job.error}")
+        assert job.state == "Completed", f"{source.name} {way.name}: {job.error}"
         assert job.outcome is not None
         return job, Path(job.outcome.path)
 
@@ -141,11 +141,11 @@ class ExactTest(TestCase):
         exact = times and (pictures or not lossless)
         self.rows.append(Row(kind, way, len(found), job.segments_committed, job.retries, exact))
         where = f"{kind} {way.name}"
-        self.assertEqual(len(found), len(expected), f"{where}: number of frames")
-        self.assertTrue(times, f"{where}: times differ")
+        assert len(found) == len(expected), f"{where}: number of frames"
+        assert times, f"{where}: times differ"
         if lossless:
-            self.assertTrue(pictures, f"{where}: pictures differ")
-            self.assertTrue(job.outcome.pictures_equal)
+            assert pictures, f"{where}: pictures differ"
+            assert job.outcome.pictures_equal
 
     def mktemp_dir(self) -> str:
         path = Path(self.directory.name) / self.id().rpartition(".")[2]

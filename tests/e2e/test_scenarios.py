@@ -1,4 +1,4 @@
-"""What happens to real jobs on real processes: late and killed workers, cancels, stops, refusals."""
+"""What happens to real jobs on real processes: late and killed workers, cancels, stops."""
 
 from __future__ import annotations
 

@@ -1,0 +1,149 @@
+"""A cluster that is stopped or cancelled in mid-job leaves no process and no temporary file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import imageio_ffmpeg
+from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
+from twisted.trial.unittest import TestCase
+
+from ffcluster.core.model import JobRequest
+from ffcluster.core.profile import Profile
+from ffcluster.errors import Refused, Unreachable
+from ffcluster.net.client import CoordinatorClient
+from ffcluster.services.config import ServerSettings, WorkerSettings
+from ffcluster.services.coordinator import CoordinatorService
+from ffcluster.services.worker import WorkerService
+from tests.e2e.cluster import descendants, is_alive
+from tests.net.loopback import until
+
+SLOW = Profile(preset="placebo")
+
+
+class Stopping(TestCase):
+    timeout = 60
+
+    async def setUp(self) -> None:
+        temporary = TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
+        self.film = self.folder / "film.mkv"
+        binary = imageio_ffmpeg.get_ffmpeg_exe()
+        subprocess.run(
+            [binary, "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=640x480:d=12",
+             "-g", "50", "-preset", "ultrafast", str(self.film)],
+            check=True,
+        )  # fmt: skip
+        self.coordinator = CoordinatorService(reactor, self.server_settings(binary))
+        self.coordinator.startService()
+        self.addCleanup(self.stop, self.coordinator)
+        await self.coordinator.started
+        settings = WorkerSettings(
+            host="127.0.0.1",
+            port=self.coordinator.port,
+            name="attic",
+            work_dir=self.folder / "worker",
+            ffmpeg=binary,
+            reconnect_delay_s=0.05,
+        )
+        self.worker = WorkerService(reactor, settings)
+        self.worker.startService()
+        self.addCleanup(self.stop, self.worker)
+        self.client = await CoordinatorClient.connect(
+            reactor,  # type: ignore[arg-type]
+            f"ws://127.0.0.1:{self.coordinator.port}",
+            token=None,
+        )
+        self.addCleanup(lambda: ensureDeferred(self.client.close()))
+
+    def server_settings(self, binary: str) -> ServerSettings:
+        return ServerSettings(
+            required_workers=1,
+            port=0,
+            output_dir=self.folder / "out",
+            state_dir=self.folder / "state",
+            ffmpeg=binary,
+        )
+
+    def stop(self, service: Any) -> Any:
+        return service.stopService() if service.running else None
+
+    async def begin(self) -> str:
+        """Submit the film and wait until its frames are being encoded."""
+        request = JobRequest("film.mkv", server_path=str(self.film), profile=SLOW)
+        job = await self.client.submit(request)
+        reached: list[int] = []
+        watching = ensureDeferred(
+            self.client.watch(job.id, lambda view: reached.append(view.frames_done))
+        )
+        watching.addErrback(lambda failure: failure.trap(Unreachable))
+        await until(lambda: any(reached))
+        return job.id
+
+    def assert_nothing_is_left_of_the_job(self) -> None:
+        assert list((self.folder / "out").iterdir()) == []
+        assert list((self.folder / "state").glob("jobs/*")) == []
+        assert list((self.folder / "worker").glob("attempts/*")) == []
+
+    async def test_stopped_worker_ends_its_encoder_and_removes_its_files(self) -> None:
+        await self.begin()
+        encoders = [pid for pid in descendants_here() if is_alive(pid)]
+        assert encoders
+        await self.worker.stopService()
+        assert self.worker.runner.live == 0
+        assert not (self.folder / "worker" / "attempts").exists()
+        await until(lambda: len([p for p in descendants_here() if is_alive(p)]) < len(encoders))
+
+    async def test_stopped_coordinator_ends_everything_of_its_own(self) -> None:
+        await self.begin()
+        await self.coordinator.stopService()
+        assert not (self.folder / "state" / "jobs").exists()
+        assert not (self.folder / "state" / "uploads").exists()
+        assert list((self.folder / "out").iterdir()) == []
+        await until(lambda: not self.worker.runner.live)
+        await until(lambda: not list((self.folder / "worker" / "attempts").iterdir()))
+        await self.worker.stopService()
+        await until(lambda: not any(map(is_alive, descendants_here())))
+
+    async def test_cancelled_job_ends_its_encoder_and_the_worker_is_free_again(self) -> None:
+        job_id = await self.begin()
+        assert (await self.client.cancel(job_id)).state == "Cancelled"
+        await until(lambda: not self.worker.runner.live)
+        await until(lambda: not self.coordinator._runner.live)
+        await until(lambda: not list((self.folder / "worker" / "attempts").iterdir()))
+        self.assert_nothing_is_left_of_the_job()
+        (worker,) = await self.client.workers()
+        assert worker.running == 0
+
+    async def test_stopped_coordinator_takes_no_job(self) -> None:
+        stopping = self.coordinator.stopService()
+        request = JobRequest("film.mkv", server_path=str(self.film))
+        await self.assertFailure(ensureDeferred(self.coordinator.submit(request)), Refused)
+        await stopping
+
+    async def test_worker_comes_back_to_a_coordinator_that_was_restarted(self) -> None:
+        port = self.coordinator.port
+        await self.coordinator.stopService()
+        settings = ServerSettings(
+            required_workers=1,
+            port=port,
+            output_dir=self.folder / "out",
+            state_dir=self.folder / "state",
+            ffmpeg=self.coordinator.settings.ffmpeg,
+        )
+        again = CoordinatorService(reactor, settings)
+        again.startService()
+        self.addCleanup(self.stop, again)
+        await again.started
+        await until(lambda: again.workers())
+
+
+def descendants_here() -> list[int]:
+    """Processes below this one."""
+    return descendants(os.getpid())
