@@ -68,7 +68,7 @@ async def _inspect(path: Path, runner: Runner) -> FfmpegBuild:
         runner.run(Command((str(path), *words), "question"), timeout_s=_TIMEOUT_S).done
         for words in questions
     ]
-    answers: list[Finished] = await defer.gatherResults(asked)
+    answers: list[Finished] = await defer.gatherResults(asked, consumeErrors=True)
     for answer in answers:
         if answer.returncode != 0:
             raise FfmpegMissing(

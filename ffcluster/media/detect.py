@@ -35,7 +35,8 @@ async def detect(
 
     while not detection.finished:
         probes = detection.take_probes()
-        await DeferredList([limit.run(ask, probe) for probe in probes], fireOnOneErrback=True)
+        asked = [limit.run(ask, probe) for probe in probes]
+        await DeferredList(asked, fireOnOneErrback=True, consumeErrors=True)
     return detection
 
 

@@ -266,6 +266,9 @@ class BulkClient:
         offset = tries = rejections = 0
         while True:
             before = offset
+            # All bytes may be there and yet not proven, when an earlier connection broke meanwhile:
+            # the last one is sent once more, with the hash.
+            offset = min(offset, max(0, source.size_bytes - 1))
             error: Exception | None = None
             # A file that cannot be read fails at once: trying again is for the way, not the disk.
             data = await deferToThread(source.block, offset, block_bytes)

@@ -64,4 +64,6 @@ def check_name(name: str) -> None:
 def _derived_name(source_name: str) -> str:
     stem = Path(source_name.replace("\\", "/")).stem
     safe = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in stem)
-    return f"{safe.lstrip('.')[:100] or 'film'}-encoded{_DEFAULT_SUFFIX}"
+    ending = f"-encoded{_DEFAULT_SUFFIX}"
+    room = safe.lstrip(".").encode()[: _LONGEST_NAME - len(ending)]
+    return (room.decode("utf-8", "ignore") or "film") + ending

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import imageio_ffmpeg
+import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import TestCase
@@ -23,6 +24,7 @@ from ffcluster.services.worker import WorkerService
 from tests.e2e.cluster import descendants, is_alive
 from tests.net.loopback import until
 
+pytestmark = pytest.mark.slow
 SLOW = Profile(preset="placebo")
 
 

@@ -202,6 +202,13 @@ class Putting(LoopbackCase):
         assert incoming.path.read_bytes() == FILM
         assert len(seen) == 4
 
+    async def test_file_whose_bytes_are_all_there_unproven_is_proven(self) -> None:
+        incoming = self.await_file()
+        incoming.expect(len(FILM))
+        incoming.write(0, FILM)
+        assert await self.put() == (len(FILM), SHA)
+        assert incoming.whole
+
     async def test_put_again_of_a_whole_file_changes_nothing(self) -> None:
         incoming = self.await_file()
         await self.put()

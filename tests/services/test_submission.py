@@ -89,6 +89,11 @@ def test_name_made_from_any_source_name_can_be_taken(source_name: str) -> None:
     assert made.container is Container.MKV
 
 
+def test_name_made_from_a_long_name_of_wide_letters_is_cut_between_letters() -> None:
+    made = spec(source_name="映" * 200 + ".mkv").output_name
+    assert made == "映" * 62 + "-encoded.mkv"
+
+
 def test_name_of_the_job_beats_that_of_the_settings_and_both_beat_the_made_one() -> None:
     settings = ServerSettings(output_name="server.mp4")
     assert spec(settings, output_name="job.mov").output_name == "job.mov"

@@ -129,14 +129,25 @@ def _evidence(detail: Mapping[str, Any]) -> list[str]:
         if key == "argv" and not isinstance(value, str):
             lines.append(f"  {label}: {' '.join(str(word) for word in value)}")
             continue
-        rows = value.splitlines() if isinstance(value, str) else [value]
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            rows = list(value)
+        rows = _rows(value)
         if len(rows) == 1:
             lines.append(f"  {label}: {rows[0]}")
         elif rows:
             lines += [f"  {label}:", *(f"    {row}" for row in rows)]
     return lines
+
+
+def _rows(value: Any) -> list[str]:
+    """Write one piece of evidence as lines: a mapping's entries, a list's items, a text's lines."""
+    if isinstance(value, str):
+        return value.splitlines()
+    if isinstance(value, Mapping):
+        return [f"{str(key).replace('_', ' ')}: {item}" for key, item in value.items()]
+    if isinstance(value, Sequence):
+        return [
+            "; ".join(_rows(item)) if isinstance(item, Mapping) else str(item) for item in value
+        ]
+    return [str(value)]
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
