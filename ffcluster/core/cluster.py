@@ -507,10 +507,12 @@ class ClusterState:
     def _carve(self, worker: Worker, job: Job) -> Segment:
         assert job.summary is not None  # noqa: S101 - encoding implies an index
         probe_s = min(self.policy.benchmark_duration_s, worker.facts.benchmark_duration_s)
-        wanted = scheduling.wanted_frames(
+        want = scheduling.wanted_frames(
             worker, job, self.workers.values(), probe_s, fixed_crew=self.policy.fixed_crew
         )
-        frames = next_segment(job.spec, job.summary, job.frontier, wanted)
+        frames = next_segment(
+            job.spec, job.summary, job.frontier, want.frames, snap=not want.last_round
+        )
         segment = Segment(frames)
         job.segments[frames.first] = segment
         job.unfinished[frames.first] = segment

@@ -11,7 +11,7 @@ from ffcluster.core.timeline import FrameRange
 # A segment shorter than this many seconds of film costs more in keyframes than it gains in balance.
 MIN_SEGMENT_S = 2.0
 # How far from the wanted size a keyframe may lie and still be preferred to a cut elsewhere.
-_SNAP_LOW, _SNAP_HIGH = 0.6, 1.5
+_SNAP_LOW, _SNAP_HIGH = 0.7, 1.4
 
 
 def min_segment_frames(summary: MediaSummary) -> int:
@@ -20,7 +20,12 @@ def min_segment_frames(summary: MediaSummary) -> int:
 
 
 def next_segment(
-    spec: JobSpec, summary: MediaSummary, frontier: int, wanted_frames: int
+    spec: JobSpec,
+    summary: MediaSummary,
+    frontier: int,
+    wanted_frames: int,
+    *,
+    snap: bool = True,
 ) -> FrameRange:
     """Carve the segment that starts at `frontier`.
 
@@ -34,6 +39,7 @@ def next_segment(
         summary: Its source.
         frontier: First frame that no segment covers; less than the film's frame count.
         wanted_frames: Frames that the worker should get.
+        snap: Whether a keyframe nearby is preferred to exactly that size.
     """
     total = summary.frame_count
     if spec.profile.needs_single_segment:
@@ -43,14 +49,12 @@ def next_segment(
         position = bisect_right(cuts, frontier)
         stop = cuts[position] if position < len(cuts) else total
         return FrameRange(frontier, min(stop, total))
-    least = min_segment_frames(summary)
-    wanted = max(wanted_frames, least)
-    if total - frontier < wanted + least:
+    scrap = min_segment_frames(summary) // 2
+    wanted = max(1, wanted_frames)
+    if total - frontier <= wanted + scrap:
         return FrameRange(frontier, total)
-    stop = _snap(summary, frontier, wanted)
-    if total - stop < least:
-        stop = total
-    return FrameRange(frontier, stop)
+    stop = _snap(summary, frontier, wanted) if snap else frontier + wanted
+    return FrameRange(frontier, total if total - stop <= scrap else stop)
 
 
 def _snap(summary: MediaSummary, frontier: int, wanted: int) -> int:

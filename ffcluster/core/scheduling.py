@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import attrs
+
 from ffcluster.core.job import Job
 from ffcluster.core.model import Epoch, WorkerId
 from ffcluster.core.planning import min_segment_frames
@@ -48,10 +50,28 @@ def slots(worker: Worker, job: Job) -> int:
     return capability.slots if capability else 0
 
 
+@attrs.frozen
+class Want:
+    """How much a worker should get next.
+
+    Attributes:
+        frames: Size of the segment, before it is fitted to keyframes.
+        last_round: After this the film is used up: sizes now decide whether all end together, so
+            they are kept rather than fitted to keyframes.
+    """
+
+    frames: int
+    last_round: bool = False
+
+
 def wanted_frames(
     worker: Worker, job: Job, workers: Iterable[Worker], probe_s: float, *, fixed_crew: bool
-) -> int:
-    """Size of the next segment for `worker`, before it is fitted to keyframes.
+) -> Want:
+    """Size of the next segment for `worker`.
+
+    All slots would end together at the time `T` = (frames not encoded yet) / (rate of all slots);
+    a slot's fair share is what it can encode from when it falls free until `T`. It gets half of
+    that, so that errors of the estimate can be made good later, and all of it in the last round.
 
     Args:
         worker: The worker that has room.
@@ -66,12 +86,28 @@ def wanted_frames(
     own = rate_fps(worker, job)
     if own is None:
         fair = job.uncarved // max(1, 2 * total_slots)
-        return max(1, min(round(probe_s * job.summary.mean_fps), fair))
+        return Want(max(1, min(round(probe_s * job.summary.mean_fps), fair)))
+    most = own * MAX_ENCODE_S
+    if total_slots == 1 and fixed_crew:
+        return Want(round(most))
+    least = max(own * MIN_ENCODE_S, min_segment_frames(job.summary))
     total_rate = sum(count * (rate_fps(w, job) or own) for w, count in crews)
-    part = 1.0 if total_slots == 1 and fixed_crew else _SHARE
-    wanted = part * job.uncarved * own / max(total_rate, own)
-    wanted = min(max(wanted, own * MIN_ENCODE_S), own * MAX_ENCODE_S)
-    return max(min_segment_frames(job.summary), round(wanted))
+    live = [a for segment in job.unfinished.values() for a in segment.live.values()]
+    encoding = sum(len(a.frames) - a.frames_done for a in live if a.holds_slot)
+    ends_in_s = (job.uncarved + encoding) / max(total_rate, own)
+    fair_frames = own * max(0.0, ends_in_s - _free_in_s(worker, own))
+    half = fair_frames * _SHARE
+    if half >= least:
+        return Want(round(min(half, most)))
+    return Want(round(min(max(fair_frames, least / 2), most)), last_round=True)
+
+
+def _free_in_s(worker: Worker, rate: float) -> float:
+    """Seconds until a slot of `worker` falls free; 0 when one is free now."""
+    held = [a for a in worker.attempts.values() if a.holds_slot]
+    if worker.load < RUNNING_LOAD or not held:
+        return 0.0
+    return min(a.remaining_s(rate) or 0.0 for a in held)
 
 
 def retry_for(worker: Worker, job: Job, workers: Iterable[Worker], now: float) -> Segment | None:
