@@ -23,6 +23,8 @@ from ffcluster.core.worker import RUNNING_LOAD, Worker
 _SHARE = 0.5
 # Bounds of a segment's encoding time on the worker that gets it, in seconds.
 MIN_ENCODE_S, MAX_ENCODE_S = 2.0, 30.0
+# Length of a segment, in seconds of film, where a single slot encodes everything.
+LONE_SEGMENT_S = 120.0
 # Give the next attempt when the running one has about this long to go: time to cut and to fetch.
 PREFETCH_LEAD_S = 4.0
 # A second attempt pays off when it would end in less than this part of the first one's rest.
@@ -84,12 +86,13 @@ def wanted_frames(
     crews = [(w, count) for w in workers if (count := slots(w, job))]
     total_slots = sum(count for _, count in crews)
     own = rate_fps(worker, job)
+    if total_slots == 1 and fixed_crew:
+        # Nobody to share with, and encoders that fill a machine alone lose time at every start.
+        return Want(round(LONE_SEGMENT_S * job.summary.mean_fps))
     if own is None:
         fair = job.uncarved // max(1, 2 * total_slots)
         return Want(max(1, min(round(probe_s * job.summary.mean_fps), fair)))
     most = own * MAX_ENCODE_S
-    if total_slots == 1 and fixed_crew:
-        return Want(round(most))
     least = max(own * MIN_ENCODE_S, min_segment_frames(job.summary))
     total_rate = sum(count * (rate_fps(w, job) or own) for w, count in crews)
     live = [a for segment in job.unfinished.values() for a in segment.live.values()]
