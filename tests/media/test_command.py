@@ -43,7 +43,7 @@ ARGUMENTS = EncodeArguments(
     filters=("scale=w=160:h=90", "format=yuv420p"),
     output_args=("-c:v", "libx264"),
 )
-PIECE, RESULT = Path("/work/a b/piece"), Path("/work/-result.mkv")
+PIECE, RESULT = Path("/films/a b/piece"), Path("/films/-result.mkv")
 
 
 def _after(argv: tuple[str, ...], option: str) -> str:
@@ -59,8 +59,8 @@ def test_trim_stands_between_the_context_filters_and_the_others() -> None:
 
 def test_files_can_be_taken_for_nothing_else() -> None:
     argv = encode_command(NEW, ORDER, ARGUMENTS, PIECE, RESULT).argv
-    assert _after(argv, "-i") == "file:/work/a b/piece"
-    assert argv[-1] == "file:/work/-result.mkv"
+    assert _after(argv, "-i") == "file:/films/a b/piece"
+    assert argv[-1] == "file:/films/-result.mkv"
     before_input = argv[: argv.index("-i")]
     assert _after(before_input, "-protocol_whitelist") == "file,pipe"
     assert _after(before_input, "-format_whitelist") == "matroska,nut"
