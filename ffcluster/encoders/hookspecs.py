@@ -34,4 +34,4 @@ def ffcluster_backends() -> Sequence[Backend]:
         ```
     """
     # Only the signature matters: pluggy never calls a specification.
-    raise NotImplementedError
+    return ()
