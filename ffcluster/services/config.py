@@ -41,7 +41,7 @@ class ServerSettings:
         max_retries: Further attempts that a segment gets after its first failed.
         retry_delay_s: Pause before a failed segment is tried again.
         token: Secret that every peer must show, or None for loopback without one.
-        state_dir: Where the coordinator keeps uploads, segments and its database.
+        state_dir: Where the coordinator keeps uploads, pieces and results of running jobs.
         stall_timeout_s: End an encoder that makes no frame for this long.
         profiles: Profiles by name.
         sources_allowed: Directories from which clients may name files; None allows any.

@@ -156,7 +156,7 @@ SERVER_OPTIONS: tuple[Option, ...] = (
         "state-dir",
         "state_dir",
         parse_path,
-        "Directory for uploads, segments and the job list.",
+        "Directory for uploads, pieces and results of running jobs.",
         "the user's state directory",
     ),
     Option(
