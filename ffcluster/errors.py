@@ -26,6 +26,7 @@ class Code(enum.StrEnum):
     NO_USABLE_ENCODER = "no_usable_encoder"
     ENCODE_FAILED = "encode_failed"
     ENCODE_STALLED = "encode_stalled"
+    ENCODER_BUSY = "encoder_busy"
     WRONG_FRAME_COUNT = "wrong_frame_count"
     RESULT_INVALID = "result_invalid"
     TRANSFER_FAILED = "transfer_failed"
@@ -141,6 +142,12 @@ class EncodeStalled(AttemptError):
     """ffmpeg made no frame for longer than the watchdog allows, and was ended."""
 
     code = Code.ENCODE_STALLED
+
+
+class EncoderBusy(AttemptError):
+    """The device has no session or memory left for now: nobody's failure, less is tried next."""
+
+    code = Code.ENCODER_BUSY
 
 
 class WrongFrameCount(AttemptError):

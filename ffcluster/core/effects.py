@@ -17,7 +17,11 @@ class IndexSource:
 
 @attrs.frozen
 class OfferAttempt:
-    """Cut the piece for `frames` and offer the attempt to the worker."""
+    """Cut the piece for `frames` and offer the attempt to the worker.
+
+    With `trial` the result is only looked at, to know what this encoder would write: nothing of
+    it is kept, and nothing but its headers must be right.
+    """
 
     epoch: Epoch
     worker_id: WorkerId
@@ -25,6 +29,8 @@ class OfferAttempt:
     frames: FrameRange
     pre_roll: PreRoll
     encoder: str
+    device: str = ""
+    trial: bool = False
 
 
 @attrs.frozen

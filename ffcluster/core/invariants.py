@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ffcluster.core.cluster import ClusterState
+from ffcluster.core.crews import PostState
 from ffcluster.core.job import Job, JobState
 from ffcluster.core.segment import AttemptState, SegmentState
 from ffcluster.core.worker import PREFETCH_LOAD, WorkerState
@@ -18,7 +19,7 @@ def validate(state: ClusterState) -> None:
     """
     broken = [*_attempts(state), *_workers(state)]
     for job in state.jobs.values():
-        broken += [f"job {job.id}: {what}" for what in _job(job)]
+        broken += [f"job {job.id}: {what}" for what in (*_job(job), *_staff(job))]
     if broken:
         raise AssertionError("; ".join(broken))
 
@@ -29,8 +30,11 @@ def _attempts(state: ClusterState) -> Iterator[str]:
             yield f"attempt {epoch} ended and is still listed"
         if epoch not in state.workers[attempt.worker_id].attempts:
             yield f"attempt {epoch} is unknown to its worker"
-        segment = state.jobs[attempt.job_id].segments[attempt.frames.first]
-        if segment.live.get(epoch) is not attempt:
+        job = state.jobs[attempt.job_id]
+        if attempt.trial:
+            if job.trials.get(epoch) is not attempt:
+                yield f"trial {epoch} is unknown to its job"
+        elif job.segments[attempt.frames.first].live.get(epoch) is not attempt:
             yield f"attempt {epoch} is unknown to its segment"
 
 
@@ -39,11 +43,38 @@ def _workers(state: ClusterState) -> Iterator[str]:
         for epoch in worker.attempts:
             if epoch not in state.attempts:
                 yield f"worker {worker.id} holds attempt {epoch}, which is not live"
-        if worker.load > PREFETCH_LOAD:
-            yield f"worker {worker.id} has a load of {worker.load}"
+        for device in {attempt.device for attempt in worker.attempts.values()}:
+            # Behind a limit that was lowered a moment ago more may still be on its way.
+            load = sum(attempt.unit for attempt in worker.held_on(device))
+            if load > PREFETCH_LOAD:
+                yield f"worker {worker.id} has a load of {load} on {device or 'its CPU'}"
         holds = any(attempt.holds_slot for attempt in worker.attempts.values())
         if holds and worker.state in (WorkerState.IDLE, WorkerState.DISCONNECTED):
             yield f"worker {worker.id} is {worker.state} and has work"
+
+
+def _staff(job: Job) -> Iterator[str]:
+    tried = {attempt.post_key for attempt in job.trials.values()}
+    if job.ended and job.trials:
+        yield f"{len(job.trials)} trials are live after its end"
+    for post in job.every_post():
+        if (post.state is PostState.KNOWN) and post.report is None:
+            yield f"{post.name} is known without a report"
+        if (post.state is PostState.REFUSED) != bool(post.reason):
+            yield f"{post.name} is {post.state} for the reason {post.reason!r}"
+        if not job.ended and post.state is PostState.TRYING and post.key not in tried:
+            yield f"{post.name} is being tried without a trial"
+        if post.crew is None:
+            continue
+        if not any(post.crew is crew for crew in job.crews) or post not in post.crew.posts:
+            yield f"{post.name} is in a crew that does not know of it"
+        if not job.single_segment and post.kind and post.kind not in post.crew.kinds:
+            yield f"{post.name} writes another kind than its crew"
+    regular = [crew for crew in job.crews if not crew.stand_in]
+    if len(regular) > 1 and not job.spec.mix:
+        yield f"{len(regular)} crews work on it and nothing may be mixed"
+    if len({crew.shape for crew in job.crews if crew.kinds}) > 1:
+        yield "its crews write pictures of different shapes"
 
 
 def _job(job: Job) -> Iterator[str]:
@@ -68,6 +99,8 @@ def _job(job: Job) -> Iterator[str]:
         yield f"frontier {job.frontier}, but segments end at {frontier}"
     if frames != job.frames_committed or committed != job.segments_committed:
         yield f"{frames} frames in {committed} segments are committed, counted otherwise"
+    if sum(made.frames for made in job.made.values()) != frames:
+        yield f"{frames} frames are committed, but who made them adds up otherwise"
     if job.join_next > job.frontier:
         yield "the join is ahead of the segments"
     if job.state in (JobState.COMBINING, JobState.COMPLETED) and frames != job.frame_count:

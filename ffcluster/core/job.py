@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 
 import attrs
 
+from ffcluster.core.crews import Crew, Post
 from ffcluster.core.media import MediaSummary
-from ffcluster.core.model import JobId, JobOutcome, JobSpec, ResultReport, WorkerId
-from ffcluster.core.segment import Segment
+from ffcluster.core.model import (
+    Capability,
+    Contribution,
+    Epoch,
+    JobId,
+    JobOutcome,
+    JobSpec,
+    ResultReport,
+    WorkerId,
+)
+from ffcluster.core.segment import Attempt, PostKey, Segment
 from ffcluster.core.transition import TransitionTable
 from ffcluster.errors import ErrorReport
 
@@ -18,7 +29,7 @@ class JobState(enum.StrEnum):
 
     QUEUED: submitted; the source is being indexed. No segments.
     WAITING_FOR_CLIENTS: indexed; too few workers (to start), or none left (to go on).
-    BENCHMARKING: only probe segments were given so far.
+    BENCHMARKING: only trials and probe segments were given so far.
     PROCESSING: segments are encoded, and joined behind the encoders.
     COMBINING: every frame is in a committed segment; the rest of the join, then verification.
     COMPLETED: the output is verified and published. `outcome` is set.
@@ -56,12 +67,25 @@ JOB_MOVES = TransitionTable(
 
 @attrs.define
 class Share:
-    """What one worker did for one job."""
+    """What one worker did for one job.
+
+    `encoders` counts the frames from each of its encoders; `devices` are those they ran on.
+    """
 
     name: str
     segments: int = 0
     frames: int = 0
     failures: int = 0
+    encoders: dict[str, int] = attrs.field(factory=dict)
+    devices: dict[str, None] = attrs.field(factory=dict)
+
+    def add(self, capability: Capability, frames: int) -> None:
+        """Count a segment."""
+        self.segments += 1
+        self.frames += frames
+        encoder = capability.encoder
+        self.encoders[encoder] = self.encoders.get(encoder, 0) + frames
+        self.devices.setdefault(capability.device)
 
 
 @attrs.define(eq=False)
@@ -72,9 +96,14 @@ class Job:
         frontier: First frame that no segment covers yet: the film is carved from front to back.
         waiting: First frames of PENDING segments, which were given before and must be given again.
         join_next: First frame that was not handed to the join yet.
+        single_segment: Whether one attempt makes the whole film, so that nothing must fit to it.
         started: Whether the required number of workers was there once.
-        encoder: The encoder for the whole job, chosen when it starts.
+        posts: The capabilities that can do it, of every worker that was seen since it started.
+        crews: Those that work on it, the chosen one first; empty until it was chosen. More than
+            one where kinds are mixed or one stands in for another.
+        trials: Its live trial attempts.
         sample: Report of the first committed result, which all others must resemble.
+        made: What is committed, by who made it.
     """
 
     id: JobId
@@ -84,7 +113,10 @@ class Job:
     history: list[tuple[JobState, float]] = attrs.field(factory=list)
     reason: str = ""
     summary: MediaSummary | None = None
-    encoder: str = ""
+    posts: dict[WorkerId, tuple[Post, ...]] = attrs.field(factory=dict)
+    crews: list[Crew] = attrs.field(factory=list)
+    trials: dict[Epoch, Attempt] = attrs.field(factory=dict)
+    single_segment: bool = False
     started: bool = False
     not_before: float = 0.0
     start_failures: int = 0
@@ -96,6 +128,7 @@ class Job:
     segments_committed: int = 0
     join_next: int = 0
     sample: ResultReport | None = None
+    made: dict[tuple[str, bool, str, bool], Contribution] = attrs.field(factory=dict)
     retries: int = 0
     shares: dict[WorkerId, Share] = attrs.field(factory=dict)
     warnings: tuple[str, ...] = ()
@@ -119,10 +152,21 @@ class Job:
         """Whether nothing more will happen to it."""
         return JOB_MOVES.final(self.state)
 
+    def every_post(self) -> Iterator[Post]:
+        """All posts, also those whose workers are gone."""
+        return (post for posts in self.posts.values() for post in posts)
+
+    def post(self, key: PostKey) -> Post | None:
+        """The post with that name, or None."""
+        for post in self.posts.get(key.worker_id, ()):
+            if post.capability.key == key.key:
+                return post
+        return None
+
     @property
     def encoding(self) -> bool:
         """Whether workers may be given its segments."""
-        return self.started and self.state in (
+        return bool(self.crews) and self.state in (
             JobState.WAITING_FOR_CLIENTS,
             JobState.BENCHMARKING,
             JobState.PROCESSING,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from fractions import Fraction
-from typing import NewType
+from typing import NamedTuple, NewType
 
 import attrs
 
@@ -39,17 +39,78 @@ class PreRoll(enum.StrEnum):
         return steps[position] if position < len(steps) else None
 
 
+class Fallback(enum.StrEnum):
+    """Whether software may stand in for hardware that cannot do a job or is gone.
+
+    STRICT: never; the job waits for the hardware, or fails when it cannot do it at all.
+    ALLOW: yes; every segment made so is recorded as a fallback.
+    """
+
+    STRICT = "strict"
+    ALLOW = "allow"
+
+
+class Trouble(enum.StrEnum):
+    """What kind of trouble a diagnosis is about.
+
+    MISSING: The hardware, its driver, or the encoder in this ffmpeg is not there.
+    UNSUPPORTED: It is there and cannot do this.
+    DROPPED: It works without an extra that was refused.
+    BUSY: Its sessions or its memory are used up for now: wait, or use fewer at once.
+    BROKEN: It should work and does not.
+    """
+
+    MISSING = "missing"
+    UNSUPPORTED = "unsupported"
+    DROPPED = "dropped"
+    BUSY = "busy"
+    BROKEN = "broken"
+
+
+@attrs.frozen
+class Diagnosis:
+    """Why something that could be here is not usable, or only in part.
+
+    Attributes:
+        backend: Name of the backend.
+        device: The device, or "" when it is not about one.
+        cause: What is wrong, on one line.
+        hint: What the owner of the machine can do; may be empty.
+        encoder: The encoder it is about, or "" for the whole backend.
+        trouble: What kind of trouble it is.
+        without: The extra that was left out, for `Trouble.DROPPED`.
+        ffmpeg: Version of the ffmpeg that it was found with, or "".
+    """
+
+    backend: str
+    device: str
+    cause: str
+    hint: str = ""
+    encoder: str = ""
+    trouble: Trouble = Trouble.MISSING
+    without: str = ""
+    ffmpeg: str = ""
+
+
+class CapabilityKey(NamedTuple):
+    """What tells a worker's capabilities apart: the encoder and the device it runs on."""
+
+    encoder: str
+    device: str
+
+
 @attrs.frozen
 class Capability:
-    """An encoder that a worker has, with how it is best driven on that machine.
+    """An encoder that a worker has on one device, with how it is best driven there.
 
     Attributes:
         encoder: ffmpeg's name (`libx264`).
         codec: The codec it writes.
         backend: Name of the plugin's backend that offers it.
-        device: The device it runs on, "" for the CPU.
+        device: The device it runs on (`cuda:0`, `/dev/dri/renderD128`), "" for the CPU. Two
+            capabilities with the same device share it: their attempts use up the same slots.
         pix_fmts: Pixel formats it takes.
-        slots: Attempts that pay off side by side on this machine.
+        slots: Attempts that pay off side by side on its device.
         threads: Threads that each attempt should use; 0 leaves it to the encoder.
         rate_modes: Rate modes it can do.
         presets: Its presets, fastest first; () when it has none.
@@ -58,6 +119,10 @@ class Capability:
         max_size: Largest (width, height) in pixels; (0, 0) when no limit is known.
         rank: How well it suits where nothing was measured: higher is better, hardware from 100.
         without: Extras that its driver refused when it was proven.
+        hardware_decode: Whether decoding on the same device was proven too.
+        device_name: The device as a person knows it (`NVIDIA GeForce RTX 4070`), or "".
+        driver: Version of the device's driver, or "".
+        ffmpeg: Version of the ffmpeg that it was proven with.
     """
 
     encoder: str
@@ -74,11 +139,70 @@ class Capability:
     max_size: tuple[int, int] = (0, 0)
     rank: int = 0
     without: tuple[str, ...] = ()
+    hardware_decode: bool = False
+    device_name: str = ""
+    driver: str = ""
+    ffmpeg: str = ""
 
     @property
     def unit(self) -> Fraction:
-        """Share of the machine that one attempt claims."""
+        """Share of its device that one attempt claims."""
         return Fraction(1, max(1, self.slots))
+
+    @property
+    def key(self) -> CapabilityKey:
+        """What tells it apart from the worker's other capabilities."""
+        return CapabilityKey(self.encoder, self.device)
+
+    @property
+    def hardware(self) -> bool:
+        """Whether it runs on a device of its own rather than on the CPU."""
+        return bool(self.device)
+
+
+@attrs.frozen
+class Measurement:
+    """What a benchmark found out about one capability with one preset.
+
+    Attributes:
+        encoder: ffmpeg's name of the encoder.
+        device: The device, "" for the CPU.
+        preset: The preset that was asked for, or "" for the encoder's default.
+        width: Width of the clip in pixels.
+        height: Height of the clip in pixels.
+        fps: Frames per second of all sessions together, at the best number of sessions.
+        speed: `fps` over the clip's frame rate.
+        sessions: Sessions side by side beyond which nothing more was gained.
+        session_fps: (sessions, frames per second of all together) for each number tried.
+        vmaf: Mean VMAF of the result against the clip, or None where it was not measured.
+        bitrate_bps: Bits per second of the result.
+        ffmpeg: Version of the ffmpeg that ran.
+    """
+
+    encoder: str
+    device: str
+    preset: str
+    width: int
+    height: int
+    fps: float
+    speed: float
+    sessions: int
+    session_fps: tuple[tuple[int, float], ...] = ()
+    vmaf: float | None = None
+    bitrate_bps: float = 0.0
+    ffmpeg: str = ""
+
+
+@attrs.frozen
+class PluginSummary:
+    """A plugin that a worker has installed: its name, where it came from, whether it works."""
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+    backends: tuple[str, ...] = ()
+    enabled: bool = True
+    error: str = ""
 
 
 @attrs.frozen
@@ -94,6 +218,9 @@ class JobSpec:
         allow_damaged: Encode what is there of a damaged source.
         cut_frames: Frame indexes at which the film must be cut, or () to let the coordinator
             choose; for tests and for reproducing a result.
+        mix: Whether encoders that write different parameter sets may share the file.
+        fallback: Whether software may stand in for hardware.
+        hardware_decode: Whether devices that can may also decode and scale.
     """
 
     profile: Profile
@@ -103,6 +230,9 @@ class JobSpec:
     exactly: bool = True
     allow_damaged: bool = False
     cut_frames: tuple[int, ...] = ()
+    mix: bool = False
+    fallback: Fallback = Fallback.STRICT
+    hardware_decode: bool = False
 
 
 @attrs.frozen
@@ -120,6 +250,9 @@ class JobRequest:
         exactly: Prove every frame by decoding; None for the coordinator's default.
         allow_damaged: Encode what is there of a damaged source.
         cut_frames: See `JobSpec.cut_frames`.
+        mix: See `JobSpec.mix`.
+        fallback: See `JobSpec.fallback`.
+        hardware_decode: See `JobSpec.hardware_decode`.
     """
 
     source_name: str
@@ -130,6 +263,9 @@ class JobRequest:
     exactly: bool | None = None
     allow_damaged: bool = False
     cut_frames: tuple[int, ...] = ()
+    mix: bool = False
+    fallback: Fallback = Fallback.STRICT
+    hardware_decode: bool = False
 
 
 @attrs.frozen
@@ -139,8 +275,10 @@ class EncodeOrder:
     Attributes:
         frames: The segment, in presented frames of the source.
         profile: Settings of the output.
-        encoder: The encoder to use; the same for the whole job.
+        encoder: The encoder to use.
         video: The source's video stream.
+        device: The device to use it on, "" for the CPU.
+        hardware_decode: Decode on that device too if it can; fall back to the CPU otherwise.
         trim_start_s: Seconds in the piece before which decoded frames are dropped; None: none.
         trim_end_s: Seconds in the piece from which decoded frames are dropped; None: none.
         decoded_check: Decode the result and count its frames before it is sent.
@@ -155,6 +293,8 @@ class EncodeOrder:
     profile: Profile
     encoder: str
     video: VideoFormat
+    device: str = ""
+    hardware_decode: bool = False
     trim_start_s: Fraction | None = None
     trim_end_s: Fraction | None = None
     decoded_check: bool = True
@@ -200,6 +340,10 @@ class SegmentProof:
         argv: The encoding command, paths and secrets redacted.
         ffmpeg: Version of the ffmpeg that made it.
         encode_s: Wall time of the encode in seconds.
+        encoder: The encoder that made it.
+        device: The device that made it, "" for the CPU.
+        hardware_decode: Whether the device decoded the source as well.
+        notes: What was left out or done otherwise than asked, in words.
     """
 
     encoded_frames: int
@@ -208,6 +352,31 @@ class SegmentProof:
     argv: tuple[str, ...] = ()
     ffmpeg: str = ""
     encode_s: float = 0.0
+    encoder: str = ""
+    device: str = ""
+    hardware_decode: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Contribution:
+    """What one encoder made of a job's output.
+
+    Attributes:
+        encoder: ffmpeg's name.
+        hardware: Whether it ran on a device rather than on the CPU.
+        parameter_sets: Fingerprint of what it wrote; see `ResultReport.parameter_sets`.
+        segments: Segments that came from it.
+        frames: Frames in these segments.
+        fallback: Whether it stood in for hardware.
+    """
+
+    encoder: str
+    hardware: bool
+    parameter_sets: str
+    segments: int
+    frames: int
+    fallback: bool = False
 
 
 @attrs.frozen
@@ -224,6 +393,7 @@ class JobOutcome:
         in_band_parameter_sets: Whether segments carried different parameter sets, each its own.
         lost: What of the source the container could not hold, in words.
         notes: What else a person should know.
+        made_by: What each encoder made of it; one entry for each kind of parameter sets.
     """
 
     path: str
@@ -235,20 +405,28 @@ class JobOutcome:
     in_band_parameter_sets: bool = False
     lost: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    made_by: tuple[Contribution, ...] = ()
 
 
 __all__ = [
     "Capability",
+    "CapabilityKey",
+    "Contribution",
+    "Diagnosis",
     "EncodeOrder",
     "Epoch",
     "ErrorReport",
+    "Fallback",
     "JobId",
     "JobOutcome",
     "JobRequest",
     "JobSpec",
+    "Measurement",
     "MediaSummary",
+    "PluginSummary",
     "PreRoll",
     "ResultReport",
     "SegmentProof",
+    "Trouble",
     "WorkerId",
 ]

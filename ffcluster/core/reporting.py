@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ffcluster.core import scheduling
 from ffcluster.core.cluster import ClusterState
-from ffcluster.core.job import Job
+from ffcluster.core.job import Job, Share
+from ffcluster.core.model import Contribution
 from ffcluster.core.segment import Attempt, AttemptState, Segment, SegmentState
 from ffcluster.core.views import JobView, SegmentView, ShareView, WorkerView
 from ffcluster.core.worker import Worker
@@ -19,14 +20,14 @@ def job_view(state: ClusterState, job: Job, now: float, *, segments: bool = Fals
         max((a.frames_done for a in s.live.values()), default=0) for s in job.unfinished.values()
     )
     done = job.frames_committed + partial
-    fps = sum(_pace_fps(state, job, attempt) for attempt in running)
+    fps = sum(_pace_fps(job, attempt) for attempt in running)
     summary = job.summary
     return JobView(
         id=job.id,
         state=job.state.value,
         reason=job.reason,
         spec=job.spec,
-        encoder=job.encoder,
+        encoder=encoder_names(job),
         frame_count=summary.frame_count if summary else None,
         duration_s=summary.duration_s if summary else None,
         frames_done=done,
@@ -34,9 +35,9 @@ def job_view(state: ClusterState, job: Job, now: float, *, segments: bool = Fals
         segments_committed=job.segments_committed,
         fps=fps,
         speed=fps / summary.mean_fps if summary else 0.0,
-        eta_s=_eta_s(state, job, done, fps),
+        eta_s=_eta_s(job, done, fps),
         elapsed_s=(job.ended_at if job.ended_at is not None else now) - job.submitted_at,
-        shares=_shares(state, job, running),
+        shares=_shares(job, running),
         retries=job.retries,
         warnings=job.warnings,
         error=job.error,
@@ -65,42 +66,71 @@ def worker_view(worker: Worker, now: float) -> WorkerView:
         frames_done=worker.frames_done,
         failures=worker.failures,
         connected_s=now - worker.connected_at,
+        builds=facts.builds,
+        plugins=facts.plugins,
+        diagnoses=facts.diagnoses,
+        measurements=facts.measurements,
     )
 
 
-def _pace_fps(state: ClusterState, job: Job, attempt: Attempt) -> float:
-    """Frames per second of a running attempt; until its first report, its worker's usual rate."""
-    return attempt.fps or scheduling.rate_fps(state.workers[attempt.worker_id], job) or 0.0
+def encoder_names(job: Job) -> str:
+    """The encoders of a job, those that made most of it first; "" before one was chosen."""
+    frames: dict[str, int] = {}
+    for made in job.made.values():
+        frames[made.encoder] = frames.get(made.encoder, 0) + made.frames
+    for segment in job.unfinished.values():
+        for attempt in segment.live.values():
+            frames.setdefault(attempt.capability.encoder, 0)
+    if not frames:
+        # Of a film that is one segment any post may do it; only the first one will.
+        posts = scheduling.team(job)[: 1 if job.single_segment else None]
+        frames = {post.capability.encoder: 0 for post in posts}
+    return " + ".join(sorted(frames, key=lambda name: -frames[name]))
 
 
-def _eta_s(state: ClusterState, job: Job, done: int, fps: float) -> float | None:
+def contributions(job: Job) -> tuple[Contribution, ...]:
+    """What each encoder made of a job so far, for each kind of parameter sets; most first."""
+    return tuple(sorted(job.made.values(), key=lambda made: -made.frames))
+
+
+def _pace_fps(job: Job, attempt: Attempt) -> float:
+    """Frames per second of a running attempt; until its first report, its post's usual rate."""
+    post = job.post(attempt.post_key)
+    return attempt.fps or (post.pace_fps if post else None) or 0.0
+
+
+def _eta_s(job: Job, done: int, fps: float) -> float | None:
     if job.summary is None or job.ended:
         return None
-    known = 0.0
-    for worker in state.workers.values():
-        rate = scheduling.rate_fps(worker, job)
-        if rate is not None:
-            known += rate * scheduling.slots(worker, job)
+    team = scheduling.team(job)
+    known = sum((post.pace_fps or 0.0) * scheduling.slots(post) for post in team)
     pace = max(known, fps)
     return (job.frame_count - done) / pace if pace else None
 
 
-def _shares(state: ClusterState, job: Job, running: list[Attempt]) -> tuple[ShareView, ...]:
+def _shares(job: Job, running: list[Attempt]) -> tuple[ShareView, ...]:
     rows = []
     for worker_id, share in job.shares.items():
         own = [attempt for attempt in running if attempt.worker_id == worker_id]
         rows.append(
             ShareView(
                 worker=share.name,
-                encoder=job.encoder,
+                encoder=_encoders_of(share, own),
                 segments=share.segments,
                 frames=share.frames,
                 running=len(own),
-                fps=sum(_pace_fps(state, job, attempt) for attempt in own),
+                fps=sum(_pace_fps(job, attempt) for attempt in own),
                 failures=share.failures,
+                devices=tuple(dict.fromkeys((*share.devices, *(a.device for a in own)))),
             )
         )
     return tuple(rows)
+
+
+def _encoders_of(share: Share, running: list[Attempt]) -> str:
+    """What a worker really used for a job, most used first."""
+    frames = {attempt.capability.encoder: 0 for attempt in running} | share.encoders
+    return " + ".join(sorted(frames, key=lambda name: -frames[name]))
 
 
 def _segment(state: ClusterState, segment: Segment) -> SegmentView:
@@ -115,4 +145,8 @@ def _segment(state: ClusterState, segment: Segment) -> SegmentView:
         attempts=segment.tried,
         encode_s=attempt.proof.encode_s if attempt and attempt.proof else None,
         size_bytes=segment.report.size_bytes if committed and segment.report else None,
+        encoder=attempt.capability.encoder if attempt else "",
+        device=attempt.device if attempt else "",
+        fallback=attempt.fallback if attempt else False,
+        kind=segment.report.parameter_sets if committed and segment.report else "",
     )

@@ -1,4 +1,4 @@
-"""Which worker gets how much of which job. Functions over the records; they change nothing.
+"""Which post gets how much of which job. Functions over the records; they change nothing.
 
 Work is pulled: a segment is carved when a slot has room for it, of a size that fits that worker's
 measured rate and shrinks towards the end of the film, so that all slots end together (guided
@@ -8,16 +8,16 @@ the choice open as long as possible without ever letting the slot run dry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import attrs
 
+from ffcluster.core.crews import Post
 from ffcluster.core.job import Job
-from ffcluster.core.model import Epoch, WorkerId
+from ffcluster.core.model import Epoch
 from ffcluster.core.planning import min_segment_frames
 from ffcluster.core.segment import Attempt, AttemptState, Segment
-from ffcluster.core.throughput import RateKey
-from ffcluster.core.worker import RUNNING_LOAD, Worker
+from ffcluster.core.worker import RUNNING_LOAD
 
 # A slot's next segment is this part of its fair share of what is left.
 _SHARE = 0.5
@@ -32,24 +32,52 @@ _SPECULATE_BELOW = 0.5
 _SPECULATE_MARGIN_S = 3.0
 
 
-def rate_key(job: Job) -> RateKey | None:
-    """The job's key for known rates, or None before it is indexed and has its encoder."""
-    if job.summary is None or not job.encoder:
-        return None
-    return RateKey.of(job.encoder, job.spec.profile, job.summary.video)
+def slots(post: Post) -> int:
+    """Attempts that `post` may run at once now."""
+    return post.worker.slots(post.capability)
 
 
-def rate_fps(worker: Worker, job: Job) -> float | None:
-    """Frames per second of one slot of `worker` for `job`, or None when never measured."""
-    key = rate_key(job)
-    known = worker.rates.get(key) if key else None
-    return known.fps if known else None
+def team(job: Job) -> list[Post]:
+    """The posts that may be given segments now: stand-ins only while nobody else is there."""
+    regular: list[Post] = []
+    standing_in: list[Post] = []
+    for crew in job.crews:
+        (standing_in if crew.stand_in else regular).extend(p for p in crew.posts if p.available)
+    return regular or standing_in
 
 
-def slots(worker: Worker, job: Job) -> int:
-    """Slots that `worker` has for `job`; 0 when it lacks the job's encoder or takes no work."""
-    capability = worker.capability(job.encoder) if worker.available else None
-    return capability.slots if capability else 0
+def works(post: Post, job: Job) -> bool:
+    """Whether `post` may be given segments now."""
+    if post.crew is None or not post.available:
+        return False
+    if not post.crew.stand_in:
+        return True
+    return not any(p.available for c in job.crews if not c.stand_in for p in c.posts)
+
+
+@attrs.frozen
+class Strength:
+    """What all posts that may work on a job can do together.
+
+    Attributes:
+        slots: Attempts that may run at once.
+        known_fps: Frames per second of those slots whose rate is known.
+        unknown_slots: Slots whose rate is not known.
+    """
+
+    slots: int
+    known_fps: float
+    unknown_slots: int
+
+    @classmethod
+    def of(cls, job: Job) -> Strength:
+        """Add up the posts of a job."""
+        paces = [(slots(post), post.pace_fps) for post in team(job)]
+        return cls(
+            sum(count for count, _ in paces),
+            sum(count * pace for count, pace in paces if pace is not None),
+            sum(count for count, pace in paces if pace is None),
+        )
 
 
 @attrs.frozen
@@ -67,113 +95,124 @@ class Want:
 
 
 def wanted_frames(
-    worker: Worker, job: Job, workers: Iterable[Worker], probe_s: float, *, fixed_crew: bool
+    post: Post, job: Job, strength: Strength, probe_s: float, *, fixed_crew: bool
 ) -> Want:
-    """Size of the next segment for `worker`.
+    """Size of the next segment for `post`.
 
     All slots would end together at the time `T` = (frames not encoded yet) / (rate of all slots);
     a slot's fair share is what it can encode from when it falls free until `T`. It gets half of
     that, so that errors of the estimate can be made good later, and all of it in the last round.
+    A rate that was only benchmarked, on other content, is trusted for half as much.
 
     Args:
-        worker: The worker that has room.
-        job: The job; indexed, with its encoder chosen.
-        workers: All workers, to know the fair share.
-        probe_s: Longest probe in seconds of film, for a worker without a known rate.
+        post: The post that has room.
+        job: The job; indexed, with its crew chosen.
+        strength: Of all that may work on the job.
+        probe_s: Longest probe in seconds of film, for a post without a known rate.
         fixed_crew: No further worker will come, so a lone slot may take all that is left.
     """
     assert job.summary is not None  # noqa: S101 - a job without index is never scheduled
-    crews = [(w, count) for w in workers if (count := slots(w, job))]
-    total_slots = sum(count for _, count in crews)
-    own = rate_fps(worker, job)
-    if total_slots == 1 and fixed_crew:
+    own = post.pace_fps
+    if strength.slots == 1 and fixed_crew:
         # Nobody to share with, and encoders that fill a machine alone lose time at every start.
         return Want(round(LONE_SEGMENT_S * job.summary.mean_fps))
     if own is None:
-        fair = job.uncarved // max(1, 2 * total_slots)
+        fair = job.uncarved // max(1, 2 * strength.slots)
         return Want(max(1, min(round(probe_s * job.summary.mean_fps), fair)))
-    most = own * MAX_ENCODE_S
+    caution = 1.0 if post.measured else 0.5
+    most = own * MAX_ENCODE_S * caution
     least = max(own * MIN_ENCODE_S, min_segment_frames(job.summary))
-    total_rate = sum(count * (rate_fps(w, job) or own) for w, count in crews)
+    total_rate = strength.known_fps + own * strength.unknown_slots
     live = [a for segment in job.unfinished.values() for a in segment.live.values()]
     encoding = sum(len(a.frames) - a.frames_done for a in live if a.holds_slot)
     ends_in_s = (job.uncarved + encoding) / max(total_rate, own)
-    fair_frames = own * max(0.0, ends_in_s - _free_in_s(worker, own))
-    half = fair_frames * _SHARE
+    fair_frames = own * max(0.0, ends_in_s - _free_in_s(post, own))
+    half = fair_frames * _SHARE * caution
     if half >= least:
         return Want(round(min(half, most)))
     return Want(round(min(max(fair_frames, least / 2), most)), last_round=True)
 
 
-def _free_in_s(worker: Worker, rate: float) -> float:
-    """Seconds until a slot of `worker` falls free; 0 when one is free now."""
-    held = [a for a in worker.attempts.values() if a.holds_slot]
-    if worker.load < RUNNING_LOAD or not held:
+def _free_in_s(post: Post, rate: float) -> float:
+    """Seconds until a slot of `post` falls free; 0 when one is free now."""
+    held = post.worker.held_on(post.device)
+    if post.worker.load_on(post.device) < RUNNING_LOAD or not held:
         return 0.0
     return min(a.remaining_s(rate) or 0.0 for a in held)
 
 
-def retry_for(worker: Worker, job: Job, workers: Iterable[Worker], now: float) -> Segment | None:
-    """The first segment to give again that `worker` may have now, or None.
+def retry_for(post: Post, job: Job, now: float) -> Segment | None:
+    """The first segment to give again that `post` may have now, or None.
 
-    A segment that failed on this worker is left to another one as long as there is another that
-    has the encoder and on which it did not fail.
+    A segment that failed here is left to another post as long as there is another on which it
+    did not fail.
     """
-    others = [w for w in workers if w is not worker and slots(w, job)]
+    others: list[Post] | None = None
     for segment in sorted(job.waiting.values(), key=lambda s: s.frames.first):
         if segment.not_before > now:
             continue
         failed_on = segment.failed_on
-        if worker.id in failed_on and any(w.id not in failed_on for w in others):
-            continue
+        if post.key in failed_on:
+            others = team(job) if others is None else others
+            if any(p.key not in failed_on for p in others):
+                continue
         return segment
     return None
 
 
-def prefetch_due(worker: Worker, job: Job) -> bool:
-    """Whether a busy worker should get its next attempt now, to fetch while it encodes."""
-    known = rate_fps(worker, job)
+def prefetch_due(post: Post) -> bool:
+    """Whether a busy post should get its next attempt now, to fetch while it encodes."""
+    known = post.pace_fps
     if known is None:
         return False
-    held = [a for a in worker.attempts.values() if a.holds_slot]
+    held = post.worker.held_on(post.device)
     rests = [a.remaining_s(known) for a in held if a.state is AttemptState.RUNNING]
     waiting = sum(1 for a in held if a.state is AttemptState.OFFERED)
     falling_free = sum(1 for rest in rests if rest is not None and rest <= PREFETCH_LEAD_S)
     return waiting < falling_free
 
 
-def stealable(worker: Worker, job: Job, workers: Mapping[WorkerId, Worker]) -> Attempt | None:
-    """An attempt that waits behind another on some other worker while `worker` is idle."""
+def stealable(post: Post, job: Job) -> Attempt | None:
+    """An attempt that waits behind another at some other post while `post` is idle."""
     candidates = [
         attempt
         for segment in job.unfinished.values()
         for attempt in segment.live.values()
         if attempt.state is AttemptState.OFFERED
-        and attempt.worker_id != worker.id
-        and workers[attempt.worker_id].load > RUNNING_LOAD
+        and not _same_place(attempt, post)
+        and _waits(attempt, job)
         and len(segment.live) == 1
-        and worker.id not in segment.failed_on
+        and post.key not in segment.failed_on
     ]
     return max(candidates, key=lambda a: len(a.frames), default=None)
 
 
-def overdue(worker: Worker, job: Job, rate_of: dict[Epoch, float | None]) -> Attempt | None:
-    """The running attempt that a second attempt on idle `worker` would overtake by most, or None.
+def _same_place(attempt: Attempt, post: Post) -> bool:
+    return (attempt.worker_id, attempt.device) == (post.worker.id, post.device)
+
+
+def _waits(attempt: Attempt, job: Job) -> bool:
+    post = job.post(attempt.post_key)
+    return post is not None and post.worker.load_on(attempt.device) > RUNNING_LOAD
+
+
+def overdue(post: Post, job: Job, rate_of: dict[Epoch, float | None]) -> Attempt | None:
+    """The running attempt that a second attempt at idle `post` would overtake by most, or None.
 
     Args:
-        worker: An idle worker with a known rate.
+        post: An idle post with a known rate.
         job: The job, with nothing left to carve or to give again.
-        rate_of: Known slot rate of each live attempt's worker.
+        rate_of: Known slot rate of each live attempt's post.
     """
-    own = rate_fps(worker, job)
+    own = post.pace_fps
     if own is None:
         return None
     best: tuple[float, Attempt] | None = None
     for segment in job.unfinished.values():
-        if len(segment.live) != 1 or worker.id in segment.failed_on:
+        if len(segment.live) != 1 or post.key in segment.failed_on:
             continue
         (attempt,) = segment.live.values()
-        if attempt.worker_id == worker.id or attempt.state is not AttemptState.RUNNING:
+        if _same_place(attempt, post) or attempt.state is not AttemptState.RUNNING:
             continue
         rest = attempt.remaining_s(rate_of.get(attempt.epoch))
         ours = len(attempt.frames) / own + _SPECULATE_MARGIN_S
@@ -182,3 +221,12 @@ def overdue(worker: Worker, job: Job, rate_of: dict[Epoch, float | None]) -> Att
         if best is None or rest > best[0]:
             best = (rest, attempt)
     return best[1] if best else None
+
+
+def rates(job: Job, attempts: Iterable[Attempt]) -> dict[Epoch, float | None]:
+    """Known slot rate of each attempt's post."""
+    found: dict[Epoch, float | None] = {}
+    for attempt in attempts:
+        post = job.post(attempt.post_key)
+        found[attempt.epoch] = post.pace_fps if post else None
+    return found

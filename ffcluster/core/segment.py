@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import enum
 from fractions import Fraction
+from typing import NamedTuple
 
 import attrs
 
-from ffcluster.core.model import Epoch, JobId, PreRoll, ResultReport, SegmentProof, WorkerId
+from ffcluster.core.model import (
+    Capability,
+    CapabilityKey,
+    Epoch,
+    JobId,
+    PreRoll,
+    ResultReport,
+    SegmentProof,
+    WorkerId,
+)
 from ffcluster.core.timeline import FrameRange
 from ffcluster.core.transition import TransitionTable
 from ffcluster.errors import ErrorReport
@@ -62,18 +72,34 @@ ATTEMPT_MOVES = TransitionTable(
 )
 
 
+class PostKey(NamedTuple):
+    """Names one capability of one worker."""
+
+    worker_id: WorkerId
+    key: CapabilityKey
+
+
 @attrs.define(eq=False)
 class Attempt:
-    """One try of a segment on one worker. `epoch` is its identity, `unit` the load it puts on."""
+    """One try of some frames with one capability of one worker. `epoch` is its identity.
+
+    Attributes:
+        probe: The first one of a worker whose rate is not known.
+        speculative: It overtakes another attempt at the same segment.
+        trial: Only what it writes is looked at: it belongs to no segment and is never committed.
+        fallback: It stands in for hardware.
+    """
 
     epoch: Epoch
     job_id: JobId
     frames: FrameRange
     worker_id: WorkerId
-    unit: Fraction
+    capability: Capability
     offered_at: float
     probe: bool = False
     speculative: bool = False
+    trial: bool = False
+    fallback: bool = False
     state: AttemptState = AttemptState.OFFERED
     started_at: float | None = None
     frames_done: int = 0
@@ -83,6 +109,21 @@ class Attempt:
     def move(self, target: AttemptState) -> None:
         """Go to `target`, or raise `InvalidTransition`."""
         self.state = ATTEMPT_MOVES.check(f"attempt {self.epoch}", self.state, target)
+
+    @property
+    def post_key(self) -> PostKey:
+        """The capability, and whose it is."""
+        return PostKey(self.worker_id, self.capability.key)
+
+    @property
+    def device(self) -> str:
+        """The device that it runs on, "" for the CPU."""
+        return self.capability.device
+
+    @property
+    def unit(self) -> Fraction:
+        """Share of its device that it claims."""
+        return self.capability.unit
 
     @property
     def holds_slot(self) -> bool:
@@ -99,10 +140,10 @@ class Attempt:
 
 @attrs.frozen
 class AttemptFailure:
-    """Why an attempt did not count, and on which worker."""
+    """Why an attempt did not count, and where."""
 
     epoch: Epoch
-    worker_id: WorkerId
+    post_key: PostKey
     worker_name: str
     error: ErrorReport
 
@@ -126,6 +167,6 @@ class Segment:
         self.state = SEGMENT_MOVES.check(f"segment {self.frames}", self.state, target)
 
     @property
-    def failed_on(self) -> frozenset[WorkerId]:
-        """Workers on which an attempt failed."""
-        return frozenset(failure.worker_id for failure in self.failures)
+    def failed_on(self) -> frozenset[PostKey]:
+        """Where an attempt failed."""
+        return frozenset(failure.post_key for failure in self.failures)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import attrs
 
-from ffcluster.core.model import Capability, JobOutcome, JobSpec
+from ffcluster.core.model import (
+    Capability,
+    Diagnosis,
+    JobOutcome,
+    JobSpec,
+    Measurement,
+    PluginSummary,
+)
 from ffcluster.errors import ErrorReport
 
 
 @attrs.frozen
 class SegmentView:
-    """One segment: `state` is pending, assigned, checking or committed."""
+    """One segment: `state` is pending, assigned, checking or committed.
+
+    `encoder` and `device` say what makes or made it, `fallback` whether that stands in for
+    hardware, `kind` (once committed) which parameter sets it carries.
+    """
 
     first_frame: int
     frame_count: int
@@ -19,11 +30,15 @@ class SegmentView:
     attempts: int = 0
     encode_s: float | None = None
     size_bytes: int | None = None
+    encoder: str = ""
+    device: str = ""
+    fallback: bool = False
+    kind: str = ""
 
 
 @attrs.frozen
 class ShareView:
-    """What one worker did, and does now, for one job."""
+    """What one worker did, and does now, for one job; `devices` has "" for its CPU."""
 
     worker: str
     encoder: str
@@ -32,6 +47,7 @@ class ShareView:
     running: int
     fps: float
     failures: int = 0
+    devices: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -90,7 +106,11 @@ class JobView:
 
 @attrs.frozen
 class WorkerView:
-    """One worker as a client sees it; `state` is for example `Idle` or `Processing`."""
+    """One worker as a client sees it; `state` is for example `Idle` or `Processing`.
+
+    `builds` are the versions of its ffmpegs, the preferred one first; `diagnoses` say what could
+    work there and does not; `measurements` are its own benchmarks.
+    """
 
     id: str
     name: str
@@ -108,3 +128,7 @@ class WorkerView:
     frames_done: int = 0
     failures: int = 0
     connected_s: float = 0.0
+    builds: tuple[str, ...] = ()
+    plugins: tuple[PluginSummary, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
+    measurements: tuple[Measurement, ...] = ()

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 import attrs
 
-from ffcluster.core.model import Capability, Epoch, WorkerId
+from ffcluster.core.model import (
+    Capability,
+    Diagnosis,
+    Epoch,
+    Measurement,
+    PluginSummary,
+    WorkerId,
+)
 from ffcluster.core.segment import Attempt, AttemptState
 from ffcluster.core.throughput import RateKey, Throughput
 from ffcluster.core.transition import TransitionTable
 
-# Work that a worker may hold, in units of "every slot busy": one running, one waiting behind it.
+# Work that a device may hold, in units of "every slot busy": one running, one waiting behind it.
 RUNNING_LOAD = Fraction(1)
 PREFETCH_LOAD = Fraction(2)
+
+# A device that said it was full gets one slot back after so long without saying it again.
+RECOVERY_S = 60.0
+# A device that is full although nothing of ours runs on it is left alone for so long.
+BUSY_PAUSE_S = 5.0
+# After so many refusals without one success between them, "full" is believed no more: it failed.
+MAX_BUSY_IN_A_ROW = 20
 
 
 class WorkerState(enum.StrEnum):
@@ -60,11 +74,36 @@ class WorkerFacts:
     platform: str = ""
     ffmpeg: str = ""
     address: str = ""
+    builds: tuple[str, ...] = ()
+    plugins: tuple[PluginSummary, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+
+
+@attrs.define(eq=False)
+class DeviceLimit:
+    """What a device is given while it says that it is full.
+
+    Attributes:
+        slots: Attempts that may run on it at once, or None when all its slots may be used again.
+        changed_at: When it was last full, or got a slot back.
+        closed_until: Nothing is offered before this time.
+        in_a_row: Refusals since the last success.
+    """
+
+    slots: int | None
+    changed_at: float
+    closed_until: float = 0.0
+    in_a_row: int = 0
 
 
 @attrs.define(eq=False)
 class Worker:
-    """One worker and what it holds."""
+    """One worker and what it holds.
+
+    Attributes:
+        limits: Devices that said that they are full; without an entry a device is open.
+    """
 
     id: WorkerId
     facts: WorkerFacts
@@ -73,6 +112,7 @@ class Worker:
     draining: bool = False
     attempts: dict[Epoch, Attempt] = attrs.field(factory=dict)
     rates: dict[RateKey, Throughput] = attrs.field(factory=dict)
+    limits: dict[str, DeviceLimit] = attrs.field(factory=dict)
     segments_done: int = 0
     frames_done: int = 0
     failures: int = 0
@@ -87,17 +127,77 @@ class Worker:
         """Whether it may be given work."""
         return self.state is not WorkerState.DISCONNECTED and not self.draining
 
-    def capability(self, encoder: str) -> Capability | None:
-        """Its capability of that name, or None."""
-        for capability in self.facts.capabilities:
-            if capability.encoder == encoder:
-                return capability
-        return None
+    def held_on(self, device: str) -> list[Attempt]:
+        """Its attempts that run or wait on `device`."""
+        return [a for a in self.attempts.values() if a.holds_slot and a.device == device]
 
-    @property
-    def load(self) -> Fraction:
-        """Share of the machine that its attempts claim; 1 is every slot busy."""
-        return sum((a.unit for a in self.attempts.values() if a.holds_slot), Fraction(0))
+    def load_on(self, device: str) -> Fraction:
+        """Share of a device that its attempts claim; 1 is every slot busy."""
+        limit = self.limit(device)
+        least = Fraction(1, limit) if limit else Fraction(0)
+        return sum((max(a.unit, least) for a in self.held_on(device)), Fraction(0))
+
+    def limit(self, device: str) -> int | None:
+        """Attempts that a device may run at once because it said that it is full, or None."""
+        known = self.limits.get(device)
+        return known.slots if known else None
+
+    def slots(self, capability: Capability) -> int:
+        """Attempts that may run at once with `capability` now."""
+        limit = self.limit(capability.device)
+        return capability.slots if limit is None else min(capability.slots, limit)
+
+    def has_room(self, capability: Capability, load: Fraction, now: float) -> bool:
+        """Whether one more attempt with `capability` keeps its device within `load`."""
+        device = capability.device
+        known = self.limits.get(device)
+        unit = capability.unit
+        if known is not None:
+            if known.closed_until > now:
+                return False
+            if known.slots is not None:
+                # The worker starts what its own slots have room for: behind a limit nothing waits.
+                load = min(load, RUNNING_LOAD)
+                unit = max(unit, Fraction(1, known.slots))
+        return self.load_on(device) + unit <= load
+
+    def refused(self, device: str, now: float) -> bool:
+        """A device said that it is full; whether that may be called back-pressure this time."""
+        running = sum(1 for a in self.held_on(device) if a.state is AttemptState.RUNNING)
+        known = self.limits.setdefault(device, DeviceLimit(None, now))
+        fits = max(1, running)
+        known.slots = fits if known.slots is None else min(known.slots, fits)
+        known.changed_at = now
+        known.in_a_row += 1
+        if not running:
+            known.closed_until = now + BUSY_PAUSE_S
+        return known.in_a_row <= MAX_BUSY_IN_A_ROW
+
+    def succeeded(self, device: str) -> None:
+        """An attempt on `device` came through."""
+        known = self.limits.get(device)
+        if known is not None:
+            known.in_a_row = 0
+
+    def recover(self, now: float) -> bool:
+        """Give devices that were quiet for long enough a slot back; whether one got any."""
+        grown = False
+        for device, known in list(self.limits.items()):
+            if known.slots is None or now < known.changed_at + RECOVERY_S:
+                continue
+            known.slots, known.changed_at, grown = known.slots + 1, now, True
+            if known.slots >= _most_slots(self.facts.capabilities, device):
+                known.slots = None
+                if not known.in_a_row:
+                    del self.limits[device]
+        return grown
+
+    def wakes(self) -> Iterable[float]:
+        """When its limits change with time alone."""
+        for known in self.limits.values():
+            yield known.closed_until
+            if known.slots is not None:
+                yield known.changed_at + RECOVERY_S
 
     def settle(self) -> None:
         """Take the state that its attempts say."""
@@ -113,7 +213,11 @@ class Worker:
 
 
 def _state_of(holding: Iterable[Attempt]) -> WorkerState:
-    probes = [attempt.probe for attempt in holding]
+    probes = [attempt.probe or attempt.trial for attempt in holding]
     if not probes:
         return WorkerState.IDLE
     return WorkerState.BENCHMARKING if all(probes) else WorkerState.PROCESSING
+
+
+def _most_slots(capabilities: Sequence[Capability], device: str) -> int:
+    return max((c.slots for c in capabilities if c.device == device), default=1)

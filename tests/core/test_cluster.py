@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from ffcluster.core import events as ev
 from ffcluster.core.cluster import Policy
 from ffcluster.core.job import JobState
-from ffcluster.core.model import Epoch, JobId, PreRoll, SegmentProof, WorkerId
+from ffcluster.core.model import Epoch, Fallback, JobId, PreRoll, SegmentProof, WorkerId
 from ffcluster.core.profile import FilterScope, Profile, VideoFilter
+from ffcluster.core.reporting import contributions
 from ffcluster.core.segment import AttemptState
 from ffcluster.core.transition import InvalidTransition
 from ffcluster.core.worker import WorkerState
 from ffcluster.errors import Code, ErrorReport
-from tests.core.cluster_model import Simulation, facts, spec
+from tests.core.cluster_model import Simulation, capability, facts, spec
 
 BROKEN = ErrorReport(
     Code.ENCODE_FAILED, "ffmpeg exited with 1", detail={"stderr": "boom"}, retryable=True
@@ -60,7 +62,7 @@ def test_a_worker_without_a_known_rate_gets_a_probe_of_at_most_the_benchmark_dur
     sim.join("a")
     sim.join("b")
     job = sim.submit("j", 50_000)
-    sim.run(until_s=0.2)
+    sim.run(until_s=1)
     assert sorted(len(s.frames) for s in job.segments.values()) == [100, 100]
     assert job.state is JobState.BENCHMARKING
     assert all(w.state is WorkerState.BENCHMARKING for w in sim.state.workers.values())
@@ -77,8 +79,6 @@ def test_the_smaller_benchmark_duration_of_coordinator_and_worker_counts() -> No
 
 
 def spec_facts_with_benchmark(seconds: float) -> object:
-    import attrs
-
     return attrs.evolve(facts("a"), benchmark_duration_s=seconds)
 
 
@@ -169,7 +169,7 @@ def test_a_failed_segment_is_retried_after_the_delay_on_another_worker_first() -
     failed: list[object] = []
 
     def fail_once_on_a(offer: object) -> ErrorReport | None:
-        if offer.worker_id == "a" and not failed:
+        if offer.worker_id == "a" and not failed and not offer.trial:
             failed.append((offer.frames, sim.now))
             return BROKEN
         return None
@@ -250,7 +250,7 @@ def test_a_returned_attempt_is_nobodys_failure() -> None:
     job = sim.submit("j", 2_000)
     sim.run(until_s=2)
     (attempt,) = [a for a in sim.state.attempts.values() if a.state is AttemptState.RUNNING]
-    sim.workers[WorkerId("a")].running.clear()
+    sim.workers[WorkerId("a")].devices[""].running.clear()
     sim.post(ev.AttemptReturned(attempt.epoch))
     sim.run()
     sim.assert_whole(job)
@@ -263,7 +263,7 @@ def test_an_overdue_attempt_is_overtaken_by_an_idle_worker() -> None:
     sim.join("slow", rate_fps=100)
     job = sim.submit("j", 12_000)
     sim.run(until_s=20)
-    sim.workers[WorkerId("slow")].rate_fps = 1.0
+    sim.workers[WorkerId("slow")].devices[""].rate_fps = 1.0
     sim.run()
     sim.assert_whole(job)
     assert job.ended_at < 200
@@ -291,8 +291,6 @@ def test_forced_cuts_are_obeyed() -> None:
 
 def test_no_usable_encoder_is_retried_and_then_fails_the_job() -> None:
     sim = Simulation(Policy(required_workers=1, max_retries=2, retry_delay_s=3))
-    import attrs
-
     sim.post(ev.WorkerJoined(WorkerId("a"), attrs.evolve(facts("a"), capabilities=())))
     job = sim.submit("j", 1_000)
     sim.run()
@@ -302,8 +300,6 @@ def test_no_usable_encoder_is_retried_and_then_fails_the_job() -> None:
 
 
 def test_a_result_unlike_the_others_is_refused() -> None:
-    import attrs
-
     from ffcluster.core import effects as fx
     from tests.core.cluster_model import report
 
@@ -381,3 +377,67 @@ def test_workers_that_come_and_go_and_fail_never_lose_a_frame(seed: int) -> None
     sim.run()
     for job in jobs:
         sim.assert_whole(job)
+
+
+NVENC = capability("h264_nvenc", "cuda:0", slots=3)
+QSV = capability("h264_qsv", "/dev/dri/renderD128", slots=2)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_devices_that_come_and_go_and_are_full_never_lose_a_frame(seed: int) -> None:
+    sim = Simulation(Policy(required_workers=2, retry_delay_s=1, max_retries=80), seed)
+    chance = sim.random
+    names = [f"w{n}" for n in range(6)]
+
+    def join(name: str) -> None:
+        second = attrs.evolve(NVENC, device="cuda:1")
+        more = chance.choice([(), (NVENC,), (NVENC, second), (QSV,), (NVENC, QSV)])
+        sim.join(
+            name,
+            chance.choice([5, 25, 100]),
+            chance.choice([1, 2, 4]),
+            *more,
+            rates={"cuda:0": 120.0, "cuda:1": 80.0},
+            sets={"libx264": chance.choice(["x", "x", "y"])},
+            sessions=chance.choice([0, 1, 2, 8]),
+        )
+
+    # One machine stays and can do everything, so that no job must wait for ever.
+    sim.join("w0", 25.0, 2, NVENC, QSV, sets={"libx264": "x"}, sessions=2)
+    for name in names[1:]:
+        join(name)
+    sim.fail = lambda o: chance.choice([None] * 6 + [BROKEN]) if not o.trial else None
+    jobs = [
+        sim.submit(
+            f"j{n}",
+            chance.randrange(1, 10_000),
+            mix=chance.random() < 0.4,
+            fallback=chance.choice(list(Fallback)),
+        )
+        for n in range(3)
+    ]
+
+    def disturb() -> None:
+        name = chance.choice(names[1:])
+        if chance.random() < 0.5:
+            sim.kill(name)
+        else:
+            join(name)
+        if chance.random() < 0.3:
+            device = sim.workers[WorkerId("w0")].devices["cuda:0"]
+            device.sessions = chance.choice([1, 2, 8])
+        if any(not job.ended for job in jobs):
+            sim.later(chance.uniform(1, 20), disturb)
+
+    sim.later(0.2, disturb)
+    # Classes that only a machine had that never returns leave their job waiting: bring it back.
+    sim.run(until_s=2_000)
+    for name, sets in (("y", "y"), ("x", "x")):
+        sim.join(name, 50.0, 2, NVENC, QSV, sets={"libx264": sets})
+    sim.run()
+    for job in jobs:
+        sim.assert_whole(job)
+        kinds = set(sim.joined_sets[job.id])
+        stood_in = any(made.fallback for made in contributions(job))
+        assert len(kinds) == 1 or job.spec.mix or stood_in
+    assert not sim.state.attempts

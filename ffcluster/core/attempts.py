@@ -1,0 +1,167 @@
+"""How attempts end: commits, failures, returns, and what each teaches of its post.
+
+A segment is given again here; to whom is decided in `assignment`.
+"""
+
+from __future__ import annotations
+
+from ffcluster.core import results
+from ffcluster.core.crews import Kind, PostState
+from ffcluster.core.effects import JobChanged, JoinSegment, WorkerChanged
+from ffcluster.core.job import Job
+from ffcluster.core.judge import Judge
+from ffcluster.core.model import Fallback, ResultReport
+from ffcluster.core.records import Records
+from ffcluster.core.segment import Attempt, AttemptFailure, SegmentState
+from ffcluster.core.throughput import SETTLED_AFTER_S, RateKey, Throughput
+from ffcluster.core.trials import Trials
+from ffcluster.errors import Code, ErrorReport
+
+# Hardware that failed so often in a row is taken out of a job that software may finish.
+_GIVE_UP_AFTER = 3
+
+
+class Attempts:
+    """Takes in what becomes of attempts, on behalf of the cluster's state."""
+
+    def __init__(self, records: Records, judge: Judge) -> None:
+        self._records = records
+        self._judge = judge
+        self._trials = Trials(records)
+
+    def checked(self, attempt: Attempt, report: ResultReport, now: float) -> None:
+        """The result was looked at and is sound in itself."""
+        if attempt.trial:
+            self._trials.checked(attempt, report)
+            return
+        job = self._records.jobs[attempt.job_id]
+        refused = results.objection(job, attempt, report, self._judge)
+        if refused is not None:
+            self.failed(attempt, refused, now)
+            return
+        self._commit(job, attempt, report)
+
+    def _commit(self, job: Job, attempt: Attempt, report: ResultReport) -> None:
+        segment = job.segments[attempt.frames.first]
+        self._records.end(attempt, committed=True)
+        for other in list(segment.live.values()):
+            self._records.revoke(other)
+        segment.move(SegmentState.COMMITTED)
+        segment.committed, segment.report = attempt, report
+        job.sample = job.sample or report
+        del job.unfinished[segment.frames.first]
+        job.frames_committed += len(segment.frames)
+        job.segments_committed += 1
+        results.count(job, attempt, report)
+        self._learn(job, attempt, report)
+        share = self._records.share(job, attempt.worker_id)
+        share.add(attempt.capability, len(segment.frames))
+        worker = self._records.workers[attempt.worker_id]
+        worker.segments_done += 1
+        worker.frames_done += len(segment.frames)
+        self._hand_to_join(job)
+        self._records.effects += [JobChanged(job.id), WorkerChanged(worker.id)]
+
+    def _learn(self, job: Job, attempt: Attempt, report: ResultReport) -> None:
+        """The first result of a post that was not tried says what its crew writes."""
+        post = job.post(attempt.post_key)
+        if post is None or post.crew is None or post.capability != attempt.capability:
+            return
+        post.failures_in_a_row = 0
+        if post.state is PostState.UNTRIED:
+            post.learn(report)
+            post.crew.kinds.setdefault(Kind.of(report))
+            self._records.unstaffed.setdefault(job.id)
+
+    def _hand_to_join(self, job: Job) -> None:
+        while (segment := job.segments.get(job.join_next)) is not None:
+            if segment.committed is None or segment.report is None:
+                return
+            self._records.effects.append(
+                JoinSegment(job.id, segment.committed.epoch, segment.frames, segment.report)
+            )
+            job.join_next = segment.frames.stop
+
+    def failed(self, attempt: Attempt, error: ErrorReport, now: float) -> None:
+        """The attempt came to nothing."""
+        if attempt.trial:
+            self._trials.failed(attempt, error, now)
+            return
+        job = self._records.jobs[attempt.job_id]
+        segment = job.segments[attempt.frames.first]
+        worker = self._records.workers[attempt.worker_id]
+        self._records.end(attempt, committed=False)
+        if error.code is Code.ENCODER_BUSY:
+            self._records.limited.setdefault(worker.id)
+            if worker.refused(attempt.device, now):
+                self._records.give_again(attempt, now)
+                self._records.effects.append(WorkerChanged(worker.id))
+                return
+        job.retries += 1
+        wider = segment.pre_roll.next if error.code is Code.WRONG_FRAME_COUNT else None
+        if wider is not None:
+            # Too little of the source before the segment is nobody's failure: widen, at once.
+            segment.pre_roll = wider
+            self._records.give_again(attempt, now)
+            return
+        failure = AttemptFailure(attempt.epoch, attempt.post_key, worker.facts.name, error)
+        segment.failures.append(failure)
+        self._records.share(job, worker.id).failures += 1
+        worker.failures += 1
+        if len(segment.failures) > self._records.policy.max_retries:
+            self._records.fail(job, results.segment_error(segment), now)
+            return
+        if error.code is not Code.WORKER_LOST:
+            self._doubt(job, attempt, error)
+        self._records.give_again(attempt, now, delay_s=self._records.policy.retry_delay_s)
+
+    def returned(self, attempt: Attempt, now: float) -> None:
+        """An attempt was given back or taken back before it failed: nobody's fault."""
+        if attempt.trial:
+            self._trials.returned(attempt, now)
+            return
+        self._records.end(attempt, committed=False)
+        self._records.give_again(attempt, now)
+
+    def _doubt(self, job: Job, attempt: Attempt, error: ErrorReport) -> None:
+        """Take hardware that does nothing but fail out of a job that software may finish."""
+        post = job.post(attempt.post_key)
+        if post is None:
+            return
+        post.failures_in_a_row += 1
+        enough = min(_GIVE_UP_AFTER, self._records.policy.max_retries)
+        replaceable = job.spec.fallback is Fallback.ALLOW and post.capability.hardware
+        if replaceable and post.failures_in_a_row >= enough:
+            post.refuse(f"failed {post.failures_in_a_row} times in a row: {error.message}")
+            self._records.unstaffed.setdefault(job.id)
+
+    def delivered(self, attempt: Attempt, encode_s: float, now: float) -> None:
+        """Learn the rate of the post that delivered a result."""
+        self._records.workers[attempt.worker_id].succeeded(attempt.device)
+        if attempt.trial:
+            # It was over before the encoder had got going.
+            return
+        worker, job = self._records.workers[attempt.worker_id], self._records.jobs[attempt.job_id]
+        started = attempt.started_at if attempt.started_at is not None else attempt.offered_at
+        # The upload is not slot time, but the worker's word is believed only that far.
+        held_s = now - started
+        known = worker.rates.setdefault(_rate_key(job, attempt), Throughput(0.0))
+        known.add(len(attempt.frames), min(max(encode_s, held_s / 2), held_s))
+
+    def progressed(self, attempt: Attempt, now: float) -> None:
+        """Learn a first rate from a running attempt, so that the next one can be sized."""
+        if attempt.trial or attempt.started_at is None:
+            return
+        worker, job = self._records.workers[attempt.worker_id], self._records.jobs[attempt.job_id]
+        elapsed_s = now - attempt.started_at
+        if elapsed_s < SETTLED_AFTER_S or not attempt.frames_done:
+            return
+        fps = attempt.frames_done / elapsed_s
+        known = worker.rates.setdefault(_rate_key(job, attempt), Throughput(fps))
+        if known.measurements == 0:
+            known.fps = fps
+
+
+def _rate_key(job: Job, attempt: Attempt) -> RateKey:
+    assert job.summary is not None  # noqa: S101 - only an indexed job has attempts
+    return RateKey.of(attempt.capability, job.spec.profile, job.summary.video)

@@ -1,0 +1,332 @@
+"""Who may work on a job together: posts, what each writes, and the crews that these make.
+
+A post is one capability of one worker as one job sees it. Posts whose results may stand in one
+file under one header make a crew. Decides by what trials and results showed and by what the
+judge says; offers nothing and ends nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
+
+import attrs
+
+from ffcluster.core.judge import Candidate
+from ffcluster.core.media import VideoFormat
+from ffcluster.core.model import Capability, PreRoll, ResultReport
+from ffcluster.core.profile import Profile
+from ffcluster.core.segment import PostKey
+from ffcluster.core.throughput import RateKey, estimate_fps
+from ffcluster.core.transition import TransitionTable
+from ffcluster.core.worker import Worker
+
+# Where no rate is known, a piece of hardware is taken to be worth several machines' CPUs: one
+# NVENC or QuickSync engine makes about what four desktop CPUs make with x264's `medium`.
+_HARDWARE_WEIGHT = 4
+
+# Says of two capabilities whether they may share a file; None leaves it to what they write.
+Joins = Callable[[Capability, Capability], bool | None]
+
+
+class PostState(enum.StrEnum):
+    """What is known of a post.
+
+    UNTRIED: nothing. It may work all the same where no other post has to fit to it.
+    WANTED: a trial shall be made as soon as its device has room.
+    TRYING: a trial is live.
+    KNOWN: a trial or its first committed result showed what it writes. `report` is set.
+    REFUSED: it cannot do this job. `reason` is set.
+    """
+
+    UNTRIED = "untried"
+    WANTED = "wanted"
+    TRYING = "trying"
+    KNOWN = "known"
+    REFUSED = "refused"
+
+
+POST_MOVES = TransitionTable(
+    {
+        PostState.UNTRIED: frozenset({PostState.WANTED, PostState.KNOWN, PostState.REFUSED}),
+        PostState.WANTED: frozenset({PostState.UNTRIED, PostState.TRYING, PostState.REFUSED}),
+        PostState.TRYING: frozenset({PostState.UNTRIED, PostState.KNOWN, PostState.REFUSED}),
+        PostState.KNOWN: frozenset({PostState.REFUSED}),
+        PostState.REFUSED: frozenset(),
+    }
+)
+
+
+class Shape(NamedTuple):
+    """What all of a job's segments share, however they are joined."""
+
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str
+
+
+class Kind(NamedTuple):
+    """What a post writes: results of one kind stand under one header."""
+
+    shape: Shape
+    parameter_sets: str
+
+    @classmethod
+    def of(cls, report: ResultReport) -> Kind:
+        """The kind of a result."""
+        shape = Shape(report.codec, report.width, report.height, report.pix_fmt)
+        return cls(shape, report.parameter_sets)
+
+
+@attrs.define(eq=False)
+class Post:
+    """One capability of one worker, as one job sees it.
+
+    Attributes:
+        rate_key: Under which its worker knows its rate for this job.
+        benchmarked_fps: Its rate per slot as its worker's own benchmarks suggest, or None.
+        crew: The crew of the job that it belongs to, or None when it takes no part.
+        awaited: Whether the job's start waits for its trial.
+        not_before: No trial is offered before this time.
+        setbacks: Trials that came to nothing for a reason that was not the encoder's.
+        failures_in_a_row: Attempts that failed since the last one that came through.
+    """
+
+    worker: Worker
+    candidate: Candidate
+    rate_key: RateKey
+    benchmarked_fps: float | None = None
+    state: PostState = PostState.UNTRIED
+    report: ResultReport | None = None
+    reason: str = ""
+    crew: Crew | None = None
+    awaited: bool = False
+    not_before: float = 0.0
+    pre_roll: PreRoll = PreRoll.KEYFRAME
+    setbacks: int = 0
+    failures_in_a_row: int = 0
+
+    @classmethod
+    def of(cls, worker: Worker, candidate: Candidate, profile: Profile, video: VideoFormat) -> Post:
+        """The post of a worker's capability in a job with this profile and source."""
+        capability = candidate.capability
+        measurements = worker.facts.measurements
+        return cls(
+            worker,
+            candidate,
+            RateKey.of(capability, profile, video),
+            estimate_fps(capability, measurements, profile, video),
+        )
+
+    def move(self, target: PostState) -> None:
+        """Go to `target`, or raise `InvalidTransition`."""
+        self.state = POST_MOVES.check(f"post {self.name}", self.state, target)
+
+    @property
+    def capability(self) -> Capability:
+        """The capability."""
+        return self.candidate.capability
+
+    @property
+    def device(self) -> str:
+        """Its device, "" for the CPU."""
+        return self.capability.device
+
+    @property
+    def key(self) -> PostKey:
+        """Its name in the cluster."""
+        return PostKey(self.worker.id, self.capability.key)
+
+    @property
+    def name(self) -> str:
+        """Its name for a person."""
+        return f"{self.worker.facts.name}: {label(self.capability)}"
+
+    @property
+    def available(self) -> bool:
+        """Whether its worker takes work and nothing is known against it."""
+        return self.worker.available and self.state is not PostState.REFUSED
+
+    @property
+    def kind(self) -> Kind | None:
+        """What it writes, or None where that is not known."""
+        return Kind.of(self.report) if self.report else None
+
+    @property
+    def measured(self) -> bool:
+        """Whether it has encoded something like this job before."""
+        return self.rate_key in self.worker.rates
+
+    @property
+    def pace_fps(self) -> float | None:
+        """Frames per second of one slot: as measured, else as benchmarked, else None."""
+        known = self.worker.rates.get(self.rate_key)
+        return known.fps if known is not None else self.benchmarked_fps
+
+    def learn(self, report: ResultReport) -> None:
+        """Keep what it was seen to write; the first time counts."""
+        if self.report is None:
+            self.report = report
+            self.move(PostState.KNOWN)
+
+    def refuse(self, reason: str) -> None:
+        """Take it out of the job for good."""
+        if self.state is not PostState.REFUSED:
+            self.move(PostState.REFUSED)
+            self.reason = reason
+
+
+def label(capability: Capability) -> str:
+    """A capability for a person: `h264_nvenc on cuda:0`."""
+    where = f" on {capability.device}" if capability.device else ""
+    return f"{capability.encoder}{where}"
+
+
+@attrs.define(eq=False)
+class Crew:
+    """Posts that may write into one file under one header.
+
+    What it wrote stays known when its posts are gone, because it stays in the file.
+
+    Attributes:
+        stand_in: Whether it works only while no other crew of the job can.
+        kinds: What its posts write; empty until the first of them is known.
+        capabilities: What its posts are or were.
+    """
+
+    stand_in: bool = False
+    posts: list[Post] = attrs.field(factory=list)
+    kinds: dict[Kind, None] = attrs.field(factory=dict)
+    capabilities: dict[Capability, None] = attrs.field(factory=dict)
+
+    def take(self, post: Post) -> None:
+        """Add a post."""
+        self.posts.append(post)
+        self.capabilities.setdefault(post.capability)
+        if post.kind is not None:
+            self.kinds.setdefault(post.kind)
+
+    def admits(self, post: Post, joins: Joins) -> bool:
+        """Whether what `post` writes may stand beside what this crew writes."""
+        kind = post.kind
+        if kind is None or kind.shape != self.shape:
+            return False
+        verdicts = [joins(post.capability, other) for other in self.capabilities]
+        return False not in verdicts and (kind in self.kinds or True in verdicts)
+
+    @property
+    def shape(self) -> Shape | None:
+        """Codec, size and pixel format of what it writes, or None while nothing is known."""
+        return next((kind.shape for kind in self.kinds), None)
+
+    @property
+    def hardware(self) -> bool:
+        """Whether any of it is hardware."""
+        return any(capability.hardware for capability in self.capabilities)
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Names of its encoders."""
+        return tuple(dict.fromkeys(c.encoder for c in self.capabilities))
+
+
+def best_first(posts: Iterable[Post]) -> list[Post]:
+    """Posts in the order in which they are preferred; the same for the same posts in any order."""
+    listed = list(posts)
+    paces = [post.pace_fps for post in listed]
+    measured = None not in paces
+
+    def preference(position: int) -> tuple[float, int, str, str, str]:
+        post = listed[position]
+        slot_fps = paces[position] if measured else None
+        total_fps = (slot_fps or 0.0) * post.worker.slots(post.capability)
+        return (
+            -total_fps,
+            -post.candidate.rank,
+            post.capability.encoder,
+            post.device,
+            post.worker.id,
+        )
+
+    return [listed[position] for position in sorted(range(len(listed)), key=preference)]
+
+
+def one_per_device(posts: Iterable[Post]) -> list[Post]:
+    """Of posts in order of preference, the first on each device: they would share its slots."""
+    first: dict[tuple[str, str], Post] = {}
+    for post in posts:
+        first.setdefault((post.worker.id, post.device), post)
+    return list(first.values())
+
+
+def worth_trying(posts: Collection[Post]) -> list[Post]:
+    """Leave out posts that no choice of a crew could need.
+
+    An encoder is not needed where another one is preferred on every device that has it: whoever
+    would work with the first works with the second.
+    """
+    places: dict[str, set[tuple[str, str]]] = {}
+    preferred: dict[str, dict[tuple[str, str], int]] = {}
+    for place, there in _by_place(posts).items():
+        for order, post in enumerate(best_first(there)):
+            encoder = post.capability.encoder
+            places.setdefault(encoder, set()).add(place)
+            preferred.setdefault(encoder, {})[place] = order
+
+    def beaten(encoder: str) -> bool:
+        here = places[encoder]
+        return any(
+            other != encoder
+            and here <= there
+            and all(preferred[other][place] < preferred[encoder][place] for place in here)
+            for other, there in places.items()
+        )
+
+    lost = {encoder for encoder in places if beaten(encoder)}
+    return [post for post in posts if post.capability.encoder not in lost]
+
+
+def _by_place(posts: Iterable[Post]) -> dict[tuple[str, str], list[Post]]:
+    found: dict[tuple[str, str], list[Post]] = {}
+    for post in posts:
+        found.setdefault((post.worker.id, post.device), []).append(post)
+    return found
+
+
+def gather(posts: Iterable[Post], joins: Joins) -> list[Crew]:
+    """Make crews of posts whose kind is known; each post goes to the first crew that admits it."""
+    crews: list[Crew] = []
+    for post in posts:
+        crew = next((crew for crew in crews if crew.admits(post, joins)), None)
+        if crew is None:
+            crew = Crew()
+            crews.append(crew)
+        crew.take(post)
+    return crews
+
+
+def strongest(crews: Collection[Crew]) -> Crew:
+    """The crew with the greatest throughput, all its slots together.
+
+    As long as the rate of a single post is unknown the rates of the others say nothing about it,
+    so all are compared by rank then, once for each device.
+    """
+    working = {id(crew): one_per_device(best_first(crew.posts)) for crew in crews}
+    measured = all(p.pace_fps is not None for posts in working.values() for p in posts)
+
+    def weight(post: Post) -> float:
+        if measured:
+            return (post.pace_fps or 0.0) * post.worker.slots(post.capability)
+        times = _HARDWARE_WEIGHT if post.capability.hardware else 1
+        return float(max(1, post.candidate.rank) * times)
+
+    def order(crew: Crew) -> tuple[float, int, str, tuple[str, str]]:
+        posts = working[id(crew)]
+        names = min(post.capability.encoder for post in posts)
+        rank = max(post.candidate.rank for post in posts)
+        first = min((post.worker.id, post.device) for post in posts)
+        return (-sum(weight(post) for post in posts), -rank, names, first)
+
+    return min(crews, key=order)
