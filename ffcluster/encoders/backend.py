@@ -9,18 +9,40 @@ driver refused. `arguments` turns the neutral profile into ffmpeg's options.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
 from ffcluster.core.media import VideoFormat
-from ffcluster.core.model import Capability
+from ffcluster.core.model import Capability, Diagnosis, Measurement, Trouble
 from ffcluster.core.profile import Codec, Profile, RateMode
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.schema import EncoderSchema
 
+if TYPE_CHECKING:
+    from ffcluster.encoders.benchmarking import BenchmarkCommand, BenchmarkOutcome, BenchmarkTask
+
 # Raised when a backend written for the old contract would no longer work.
 API_VERSION = 1
+
+
+@attrs.frozen
+class DeviceNode:
+    """A device that the platform shows.
+
+    Attributes:
+        path: How it is addressed: `/dev/dri/renderD128`.
+        vendor: PCI vendor, `0x8086` for Intel, `0x1002` for AMD, `0x10de` for NVIDIA; or "".
+        driver: The kernel's driver (`i915`), or "".
+        name: The device as a person knows it, or "".
+        usable: Whether this process may open it.
+    """
+
+    path: str
+    vendor: str = ""
+    driver: str = ""
+    name: str = ""
+    usable: bool = True
 
 
 @attrs.frozen
@@ -30,12 +52,14 @@ class Machine:
     Attributes:
         cpus: Logical processors that this process may use.
         platform: `linux`, `darwin` or `win32`, as `sys.platform`.
-        devices: Device nodes that the platform shows (`/dev/dri/renderD128`), sorted.
+        devices: Device nodes that the platform shows, sorted by path.
+        drivers: (name, version) of drivers that are known without opening anything, sorted.
     """
 
     cpus: int
     platform: str
-    devices: tuple[str, ...] = ()
+    devices: tuple[DeviceNode, ...] = ()
+    drivers: tuple[tuple[str, str], ...] = ()
 
 
 @attrs.frozen
@@ -82,25 +106,6 @@ class ProbeOutcome:
     stdout: str = ""
     stderr: str = ""
     timed_out: bool = False
-
-
-@attrs.frozen
-class Diagnosis:
-    """Why something that could be here is not usable.
-
-    Attributes:
-        backend: Name of the backend.
-        device: The device, or "" when it is not about one.
-        cause: What is wrong, on one line.
-        hint: What the owner of the machine can do; may be empty.
-        encoder: The encoder it is about, or "" for the whole backend.
-    """
-
-    backend: str
-    device: str
-    cause: str
-    hint: str = ""
-    encoder: str = ""
 
 
 Finding: TypeAlias = Capability | Probe | Diagnosis
@@ -164,15 +169,19 @@ class Backend(Protocol):
         video: VideoFormat,
         *,
         threads: int,
+        hardware_decode: bool = False,
     ) -> EncodeArguments:
         """Turn `profile` into options of `capability.encoder`.
 
         Args:
             build: The ffmpeg that will run.
             capability: One that this backend detected.
-            profile: What the user wants.
+            profile: What the user wants, on this encoder's own scales (see `neutral.fit`).
             video: The source's video stream.
             threads: Threads that this attempt should use; 0 leaves it to the encoder.
+            hardware_decode: Decode and, where the profile scales, scale on the device as well.
+                Only asked for when `capability.hardware_decode`; a backend may ignore it, and
+                then says so in `notes`.
 
         Raises:
             InvalidOption: A value is out of this encoder's range; `option` names it.
@@ -188,21 +197,60 @@ class Backend(Protocol):
         0 to 99 is for software, 100 and above for hardware.
         """
 
+    def explain(self, capability: Capability, outcome: ProbeOutcome) -> Diagnosis | None:
+        """Why a command that used `capability` failed, or None when this backend cannot tell.
+
+        Asked for encodes that failed in the middle of a job as well as for benchmarks. A
+        diagnosis of `Trouble.BUSY` makes the failure back-pressure: the segment is given again,
+        and fewer sessions are opened on the device.
+        """
+
+    def benchmark(
+        self, build: FfmpegBuild, capability: Capability, task: BenchmarkTask
+    ) -> Sequence[BenchmarkCommand]:
+        """The commands that measure `task`, one for each of its sessions; all run at once.
+
+        `benchmarking.standard_benchmark` does what nearly every backend needs.
+
+        Raises:
+            InvalidOption: See `arguments`.
+            UnsupportedOption: See `arguments`.
+        """
+
+    def measured(
+        self, capability: Capability, task: BenchmarkTask, outcomes: Sequence[BenchmarkOutcome]
+    ) -> Measurement | Diagnosis:
+        """What the outcomes of `benchmark`'s commands say, in the same order.
+
+        A diagnosis of `Trouble.BUSY` means that the device cannot take as many sessions. See
+        `benchmarking.standard_measured`.
+        """
+
+    def joins(self, one: Capability, other: Capability, profile: Profile) -> bool | None:
+        """Whether what both write may stand in one file under one header; None: no opinion.
+
+        Without an opinion equal parameter sets decide, as trial encodes wrote them. Asked of the
+        backends of both; False of either wins.
+        """
+
 
 __all__ = [
     "API_VERSION",
     "Backend",
     "Capability",
     "Codec",
+    "DeviceNode",
     "Diagnosis",
     "EncodeArguments",
     "EncoderSchema",
     "FfmpegBuild",
     "Finding",
     "Machine",
+    "Measurement",
     "Probe",
     "ProbeOutcome",
     "Profile",
     "RateMode",
+    "Trouble",
     "VideoFormat",
 ]

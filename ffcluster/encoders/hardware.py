@@ -1,13 +1,26 @@
-"""What backends of hardware encoders share. Says of nothing that it works: that takes a trial."""
+"""What backends of hardware encoders share: detection by trials, and the way of the picture.
+
+A family describes itself as data and a few functions; `HardwareBackend` does the rest:
+
+1. `look` names devices (`Device`), commands that find or open them (`Scout`), or says why there
+   are none (`Diagnosis`). With no hardware there should be one scout at most.
+2. `read_scout` turns what a scout said into devices.
+3. On every device every encoder of the build is tried, with all its default extras, by the very
+   arguments that jobs use. A refusal whose rule `drops` an extra is tried again without it.
+4. After the first success follow `steps`, one after the other: no encoder opens two sessions at
+   a time. What succeeds is claimed, what does not becomes a diagnosis.
+
+Nothing is claimed that was not tried. `options` writes an encoder's own options.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 
 from ffcluster.core.media import VideoFormat
-from ffcluster.core.model import Capability
+from ffcluster.core.model import Capability, Measurement
 from ffcluster.core.profile import Profile
 from ffcluster.encoders.backend import (
     API_VERSION,
@@ -18,67 +31,39 @@ from ffcluster.encoders.backend import (
     Probe,
     ProbeOutcome,
 )
+from ffcluster.encoders.benchmarking import (
+    BenchmarkCommand,
+    BenchmarkOutcome,
+    BenchmarkTask,
+    standard_benchmark,
+    standard_measured,
+)
 from ffcluster.encoders.build import FfmpegBuild
-from ffcluster.encoders.picture import picture_for
+from ffcluster.encoders.hardware_decode import DeviceDecode, Size, scaled_size
+from ffcluster.encoders.hardware_order import HardwareOrder
+from ffcluster.encoders.hardware_proof import BASE_RANK, Prover
+from ffcluster.encoders.hardware_trials import (
+    BITRATE,
+    DECODE,
+    FIRST,
+    LOSSLESS,
+    TEN_BIT,
+    TRIAL_SIZE,
+    Device,
+    Scout,
+    Step,
+)
+from ffcluster.encoders.picture import Picture, picture_for
 from ffcluster.encoders.schema import EncoderSchema
-from ffcluster.errors import FfclusterError
+from ffcluster.encoders.troubles import (
+    Rule,
+    judge,
+)
+from ffcluster.errors import FfclusterError, UnsupportedOption
 
-# Below every capability of a hardware encoder and above every one in software.
-BASE_RANK = 100
 
-
-@attrs.frozen
-class HardwareOrder:
-    """All that a hardware encoder's own options depend on.
-
-    Attributes:
-        build: The ffmpeg that will run.
-        schema: The encoder's settings.
-        capability: What was proven, the device and the refused extras included.
-        profile: What the user wants; checked against `schema`.
-        depth: Bits per sample that reach the encoder.
-    """
-
-    build: FfmpegBuild
-    schema: EncoderSchema
-    capability: Capability
-    profile: Profile
-    depth: int
-
-    @property
-    def encoder(self) -> str:
-        """Name of the encoder in ffmpeg."""
-        return self.schema.encoder
-
-    @property
-    def quality(self) -> float:
-        """Constant quality on the encoder's own scale, a default included."""
-        given = self.profile.rate.quality
-        return float(given if given is not None else self.schema.default_quality or 0)
-
-    def unless_refused(self, *words: str) -> list[str]:
-        """`words` (an option and its value), or nothing where the driver refused the option."""
-        return [] if words[0].lstrip("-") in self.capability.without else list(words)
-
-    def peak(self) -> list[str]:
-        """`-maxrate` and `-bufsize`, as far as they are asked for."""
-        rate = self.profile.rate
-        args = [] if rate.max_bps is None else ["-maxrate", str(rate.max_bps)]
-        return args + ([] if rate.buffer_bits is None else ["-bufsize", str(rate.buffer_bits)])
-
-    def structure(self) -> list[str]:
-        """Profile, GOP, B-frames and the encoder's own options."""
-        profile = self.profile
-        args: list[str] = []
-        if profile.codec_profile is not None:
-            args += ["-profile:v", profile.codec_profile]
-        if profile.gop_frames is not None:
-            args += ["-g", str(profile.gop_frames)]
-        if profile.b_frames is not None and self.schema.max_b_frames:
-            args += ["-bf", str(profile.b_frames)]
-        for name, value in profile.encoder_options:
-            args += self.unless_refused(f"-{name}", value)
-        return [*args, "-flags", "+cgop"]
+def _opened(device: Device, outcome: ProbeOutcome) -> Sequence[Device]:
+    return [device] if outcome.returncode == 0 and device.name else []
 
 
 @attrs.frozen(kw_only=True)
@@ -89,37 +74,50 @@ class HardwareBackend:
         name: See `Backend.name`.
         schemas: See `Backend.schemas`.
         platforms: Values of `sys.platform` where the family exists.
-        hint: How the owner of such hardware goes on.
         options: Turns an order into the encoder's options, without `-c:v NAME`.
-        device_args: Turns a device into arguments before the input.
+        rules: What the family's error texts mean; see `trouble_tables`.
+        look: Names devices, scouts and diagnoses for a build on a machine.
+        read_scout: Devices that a scout found: given the scout's device and its outcome.
+        steps: What is tried after an encoder's first success, in order.
+        first: The first trial of every encoder.
+        device_args: Turns a device's name into arguments before the input.
         upload: Filters after `format=` that take the picture to the device.
-        hdr10: Encoders that write the source's HDR10 metadata.
+        decode: How the device decodes and scales, or None.
+        hdr10: Whether (build, encoder) writes the source's HDR10 metadata into the stream.
+        since: (major, minor) of the first ffmpeg that knows one of the encoders' own options; a
+            tune stands as `tune=uhq`, a codec profile as `profile=high10`.
+        slots: Attempts that usually pay off side by side on one device. More are not opened to
+            find out: a refusal for want of sessions is back-pressure, and lowers it later.
+        least_size: Smallest (width, height) in pixels that the whole family is known to take.
+        standing: How well the family suits among hardware, where nothing was measured.
     """
 
     name: str
     schemas: Sequence[EncoderSchema]
     platforms: frozenset[str]
-    hint: str
     options: Callable[[HardwareOrder], list[str]]
+    rules: Sequence[Rule]
+    look: Callable[[FfmpegBuild, Machine], Sequence[Device | Scout | Diagnosis]]
+    read_scout: Callable[[Device, ProbeOutcome], Sequence[Device]] = _opened
+    steps: Callable[[FfmpegBuild, EncoderSchema], Sequence[Step]] = lambda _build, _schema: ()
+    first: Step = FIRST
     device_args: Callable[[str], tuple[str, ...]] = lambda _device: ()
     upload: tuple[str, ...] = ()
-    hdr10: frozenset[str] = frozenset()
+    decode: DeviceDecode | None = None
+    hdr10: Callable[[FfmpegBuild, str], bool] = lambda _build, _encoder: False
+    since: Mapping[str, tuple[int, int]] = attrs.field(factory=dict)
+    slots: int = 2
+    least_size: tuple[int, int] = (1, 1)
+    standing: int = 0
     api_version: int = API_VERSION
 
     def detect(self, build: FfmpegBuild, machine: Machine) -> Sequence[Finding]:
-        """Claim nothing: that an encoder is compiled in does not mean that it works."""
-        if machine.platform not in self.platforms:
-            return []
-        compiled = [s.encoder for s in self.schemas if s.encoder in build.encoders]
-        if not compiled:
-            cause = f"this ffmpeg was built without {self.name} encoders"
-            return [Diagnosis(self.name, "", cause, "use an ffmpeg that has them")]
-        cause = f"not probed: {', '.join(compiled)} are compiled in, but none was tried"
-        return [Diagnosis(self.name, "", cause, self.hint)]
+        """Look for devices; that an encoder is compiled in does not mean that it works."""
+        return Prover(self).begin(build, machine)
 
     def interpret(self, probe: Probe, outcome: ProbeOutcome) -> Sequence[Finding]:
-        """Conclude nothing: `detect` asks for no probe."""
-        return []
+        """Draw conclusions from a scout or a trial, and ask for what follows."""
+        return Prover(self).go_on(probe, outcome)
 
     def arguments(
         self,
@@ -129,37 +127,138 @@ class HardwareBackend:
         video: VideoFormat,
         *,
         threads: int,
+        hardware_decode: bool = False,
     ) -> EncodeArguments:
-        """See `Backend.arguments`."""
-        schema = self._schema(capability.encoder)
+        """See `Backend.arguments`.
+
+        The picture goes: decoder, `context_filters`, trim, the profile's filters, `format=`,
+        upload. With `hardware_decode`: decoder, trim and scaler, all on the device.
+        """
+        schema = self.schema(capability.encoder)
         schema.check(profile)
+        self._check_build(build, profile)
         picture = picture_for(profile, video, capability.pix_fmts, schema.encoder)
         order = HardwareOrder(build, schema, capability, profile, picture.pix_fmt.depth)
-        notes = list(picture.notes)
-        hdr = video.mastering_display or video.content_light
-        if hdr and schema.encoder not in self.hdr10:
-            notes.append(f"{schema.encoder} is not known to write HDR10 metadata into the stream")
+        notes = [*picture.notes, *self._hdr_notes(order, video)]
+        if hardware_decode:
+            try:
+                return self._on_device(order, video, picture, tuple(notes))
+            except ValueError as reason:
+                notes.append(f"decoded in software: {reason}")
         return EncodeArguments(
             global_args=self.device_args(capability.device),
             context_filters=picture.context_filters,
             filters=(*picture.filters, *self.upload),
-            output_args=("-c:v", schema.encoder, *self.options(order), *picture.output_args),
+            output_args=self._output_args(order, picture),
             compare_as=picture.compare_as,
             notes=tuple(notes),
         )
 
     def veto(self, capability: Capability, profile: Profile, video: VideoFormat) -> str | None:
-        """Whether the source's pictures cannot go into the encoder as the profile asks."""
+        """Whether the driver refused what is asked for, or cannot take the source's pictures."""
+        for name, _ in profile.encoder_options:
+            if name in capability.without:
+                return f"the device {capability.device} does not take {name}"
+        if profile.b_frames and "bf" in capability.without:
+            return f"the device {capability.device} makes no such B-frames"
         try:
             picture_for(profile, video, capability.pix_fmts, capability.encoder)
         except FfclusterError as error:
             return str(error)
         return None
 
+    def benchmark(
+        self, build: FfmpegBuild, capability: Capability, task: BenchmarkTask
+    ) -> Sequence[BenchmarkCommand]:
+        """See `Backend.benchmark`."""
+        return standard_benchmark(self, build, capability, task)
+
+    def measured(
+        self, capability: Capability, task: BenchmarkTask, outcomes: Sequence[BenchmarkOutcome]
+    ) -> Measurement | Diagnosis:
+        """See `Backend.measured`."""
+        return standard_measured(self, capability, task, outcomes)
+
     def rank(self, capability: Capability, profile: Profile) -> int:
         """Every hardware encoder stands above the software encoders."""
-        return BASE_RANK + capability.rank
+        return capability.rank
 
-    def _schema(self, encoder: str) -> EncoderSchema:
-        by_name: Mapping[str, EncoderSchema] = {s.encoder: s for s in self.schemas}
-        return by_name[encoder]
+    def explain(self, capability: Capability, outcome: ProbeOutcome) -> Diagnosis | None:
+        """What the table of error texts says of a failed command; None when it is silent."""
+        verdict = judge(self.rules, outcome)
+        if verdict is None:
+            return None
+        return verdict.diagnosis(
+            self.name, capability.device, capability.encoder, capability.ffmpeg
+        )
+
+    def joins(self, one: Capability, other: Capability, profile: Profile) -> bool | None:
+        """No opinion: equal parameter sets decide."""
+        return None
+
+    def schema(self, encoder: str) -> EncoderSchema:
+        """The settings of `encoder`, one of the family's."""
+        return {s.encoder: s for s in self.schemas}[encoder]
+
+    def _check_build(self, build: FfmpegBuild, profile: Profile) -> None:
+        """Refuse what newer ffmpegs know and this one does not."""
+        asked = [name for name, _ in profile.encoder_options]
+        asked += [f"tune={profile.tune}", f"profile={profile.codec_profile}"]
+        for name in asked:
+            needed = self.since.get(name)
+            if needed is not None and not build.at_least(*needed):
+                raise UnsupportedOption(
+                    message=f"ffmpeg {build.version} does not know {self.name}'s {name}",
+                    option=name.partition("=")[0],
+                    advice=f"leave it out, or use ffmpeg {needed[0]}.{needed[1]} or newer",
+                )
+
+    def _on_device(
+        self, order: HardwareOrder, video: VideoFormat, picture: Picture, notes: tuple[str, ...]
+    ) -> EncodeArguments:
+        """Decode, scale and encode on the device.
+
+        Raises:
+            ValueError: It cannot be done there; the text says why.
+        """
+        if self.decode is None:
+            raise ValueError(f"{self.name} has no decoding on the device here")
+        filters = self.decode.filters(order.build, order.profile, video, picture)
+        global_args, input_args = self.decode.devices(order.capability.device)
+        order = attrs.evolve(order, on_device=True)
+        return EncodeArguments(
+            global_args=global_args,
+            input_args=input_args,
+            filters=filters,
+            output_args=self._output_args(order, picture),
+            compare_as=picture.compare_as,
+            notes=notes,
+        )
+
+    def _output_args(self, order: HardwareOrder, picture: Picture) -> tuple[str, ...]:
+        return ("-c:v", order.encoder, *self.options(order), *picture.output_args)
+
+    def _hdr_notes(self, order: HardwareOrder, video: VideoFormat) -> Iterable[str]:
+        has_hdr = video.mastering_display or video.content_light
+        if not has_hdr or self.hdr10(order.build, order.encoder):
+            return ()
+        return (f"{order.encoder} is not known to write HDR10 metadata into the stream",)
+
+
+__all__ = [
+    "BASE_RANK",
+    "BITRATE",
+    "DECODE",
+    "FIRST",
+    "LOSSLESS",
+    "TEN_BIT",
+    "TRIAL_SIZE",
+    "Device",
+    "DeviceDecode",
+    "HardwareBackend",
+    "HardwareOrder",
+    "Scout",
+    "Size",
+    "Step",
+    "scaled_size",
+]
