@@ -7,7 +7,8 @@ Media File Format Binding", 2.3. Without such a record the data is Annex B.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 # NAL unit types of parameter sets: SPS, PPS, SPS extension, subset SPS; and VPS, SPS, PPS.
 _H264_SETS = frozenset({7, 8, 13, 15})
@@ -92,12 +93,51 @@ def parameter_sets(codec: str, extradata: bytes) -> list[bytes]:
     return [extradata] if extradata else []
 
 
-def fingerprint(codec: str, extradata: bytes) -> str:
-    """SHA-256 (hex) over the parameter sets; equal ones may be joined under one header."""
+def fingerprint(codec: str, extradata: bytes, brought: Sequence[bytes] = ()) -> str:
+    """SHA-256 (hex) over the parameter sets; equal ones may be joined under one header.
+
+    Args:
+        codec: FFmpeg's name of the codec.
+        extradata: The header.
+        brought: Sets that every keyframe brings and the header does not have.
+    """
     digest = hashlib.sha256(codec.encode())
-    for unit in parameter_sets(codec, extradata):
+    for unit in (*parameter_sets(codec, extradata), *brought):
         digest.update(len(unit).to_bytes(4, "big") + unit)
     return digest.hexdigest()
+
+
+class InBandSets:
+    """Finds parameter sets that a stream's samples bring although its header has others.
+
+    Such a set rules until the next one comes, in whatever segment that is.
+    """
+
+    def __init__(self, codec: str, extradata: bytes) -> None:
+        self._codec = codec
+        watched = codec in ("h264", "hevc")
+        known = parameter_sets(codec, extradata) if watched else []
+        self._known = frozenset(unit.rstrip(b"\x00") for unit in known)
+        self._length_bytes = 0
+        if watched and extradata[:1] == b"\x01":
+            self._length_bytes = (extradata[4 if codec == "h264" else 21] & 3) + 1
+        self._watched = watched
+
+    def brought_by(self, sample: memoryview) -> tuple[bytes, ...]:
+        """The sets in `sample` that are not in the header."""
+        if not self._watched:
+            return ()
+        if self._length_bytes:
+            units = _length_prefixed(sample, self._length_bytes)
+        else:
+            units = (memoryview(unit) for unit in _annex_b(bytes(sample)))
+        found = (bytes(unit).rstrip(b"\x00") for unit in units if unit and self._is_set(unit[0]))
+        return tuple(unit for unit in found if unit not in self._known)
+
+    def _is_set(self, header: int) -> bool:
+        if self._codec == "h264":
+            return header & 0x1F in _H264_SETS
+        return header >> 1 & 0x3F in _HEVC_SETS
 
 
 def _leb128(data: bytes, position: int) -> tuple[int, int]:
@@ -175,7 +215,10 @@ def refreshes_gradually(sample: bytes, extradata: bytes) -> bool:
     return False
 
 
-def _length_prefixed(sample: bytes, length_bytes: int) -> Iterator[bytes]:
+_Sample = TypeVar("_Sample", bytes, memoryview)
+
+
+def _length_prefixed(sample: _Sample, length_bytes: int) -> Iterator[_Sample]:
     position = 0
     while position + length_bytes < len(sample):
         start = position + length_bytes

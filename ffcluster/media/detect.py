@@ -1,8 +1,11 @@
-"""Run the probes that encoder backends ask for, a few at a time."""
+"""Run the probes that encoder backends ask for, a few at a time, one at a time on each device."""
 
 from __future__ import annotations
 
-from twisted.internet.defer import DeferredList, DeferredSemaphore
+from collections import defaultdict
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, DeferredSemaphore
 
 from ffcluster.encoders.backend import Machine, Probe, ProbeOutcome
 from ffcluster.encoders.build import FfmpegBuild
@@ -11,36 +14,77 @@ from ffcluster.encoders.registry import Registry
 from ffcluster.media.command import Command
 from ffcluster.media.runner import Finished, Runner
 
-# Trial encodes open the same devices: many at once would refuse each other.
+OnAnswer = Callable[[Probe, ProbeOutcome], None]
+
 _AT_ONCE = 4
 
 
 async def detect(
-    registry: Registry, build: FfmpegBuild, machine: Machine, runner: Runner
+    registry: Registry,
+    build: FfmpegBuild,
+    machine: Machine,
+    runner: Runner,
+    on_answer: OnAnswer | None = None,
 ) -> Detection:
     """Find out what `build` can really do on this machine.
+
+    Args:
+        registry: The plugins to ask.
+        build: The ffmpeg to try.
+        machine: The machine.
+        runner: Starts ffmpeg.
+        on_answer: Called with each probe and what became of it.
 
     Never raises for what a backend or probe does wrong: it is in the result's diagnoses and errors.
     """
     detection = Detection(registry, build, machine)
-    limit = DeferredSemaphore(_AT_ONCE)
-
-    def ask(probe: Probe) -> object:
-        running = runner.run(
-            Command((build.path, *probe.argv), "probe"),
-            timeout_s=probe.timeout_s,
-            env=dict(probe.env),
-        )
-        return running.done.addCallback(lambda end: detection.feed(probe, _outcome(end)))
-
-    while not detection.finished:
-        probes = detection.take_probes()
-        asked = [limit.run(ask, probe) for probe in probes]
-        await DeferredList(asked, fireOnOneErrback=True, consumeErrors=True)
+    await _Probing(detection, runner, on_answer).ask_all()
     return detection
 
 
-def _outcome(finished: Finished) -> ProbeOutcome:
+class _Probing:
+    """Runs probes so that they do not stand in each other's way.
+
+    Trials on one device would use up each other's sessions, and be told that it is busy.
+    """
+
+    def __init__(self, detection: Detection, runner: Runner, on_answer: OnAnswer | None) -> None:
+        self._detection = detection
+        self._runner = runner
+        self._on_answer = on_answer
+        self._limit = DeferredSemaphore(_AT_ONCE)
+        self._devices: defaultdict[str, DeferredLock] = defaultdict(DeferredLock)
+
+    async def ask_all(self) -> None:
+        """Run the probes that wait, and those that their answers lead to."""
+        asked = [Deferred.fromCoroutine(self._ask(p)) for p in self._detection.take_probes()]
+        # The last first: cancelling what waits before what runs keeps it from starting.
+        await DeferredList(asked[::-1], fireOnOneErrback=True, consumeErrors=True)
+
+    async def _ask(self, probe: Probe) -> None:
+        if probe.device:
+            # The device first: who waits for it must not keep others from running.
+            await self._devices[probe.device].run(self._limit.run, self._run, probe)
+        else:
+            await self._limit.run(self._run, probe)
+        await self.ask_all()
+
+    def _run(self, probe: Probe) -> Deferred[None]:
+        running = self._runner.run(
+            Command((self._detection.build.path, *probe.argv), "probe"),
+            timeout_s=probe.timeout_s,
+            env=dict(probe.env),
+        )
+        return running.done.addCallback(lambda finished: self._answer(probe, outcome_of(finished)))
+
+    def _answer(self, probe: Probe, outcome: ProbeOutcome) -> None:
+        if self._on_answer is not None:
+            self._on_answer(probe, outcome)
+        self._detection.feed(probe, outcome)
+
+
+def outcome_of(finished: Finished) -> ProbeOutcome:
+    """How a process ended, in the words of backends."""
     returncode = finished.returncode
     if finished.signal is not None:
         returncode = -finished.signal

@@ -18,13 +18,36 @@ from pathlib import Path
 
 import attrs
 
-# Variables that ffmpeg, its drivers or Python need; everything else of the environment is dropped.
+# Variables that ffmpeg or Python need; of the rest only what chooses devices and drivers is kept.
 _KEPT_NAMES = frozenset({
-    "PATH", "HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TEMP", "TMP", "PYTHONPATH",
+    "PATH", "HOME", "TMPDIR", "TEMP", "TMP", "PYTHONPATH",
     "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "LOCALAPPDATA", "APPDATA", "PROGRAMDATA", "USERPROFILE",
-    "PATHEXT", "XDG_RUNTIME_DIR", "ONEVPL_SEARCH_PATH", "ONEVPL_PRIORITY_PATH",
+    "PATHEXT", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME",
 })  # fmt: skip
-_KEPT_PREFIXES = ("CUDA_", "NVIDIA_", "LIBVA_", "VK_", "AMF_", "MFX_", "INTEL_MEDIA_", "ROCR_")
+_DEVICE_NAMES = frozenset({
+    # Where the dynamic linker looks for libcuda, libnvidia-encode, libva, libvpl and the like.
+    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
+    # Where Vulkan's loader looks for its drivers.
+    "XDG_CONFIG_DIRS", "XDG_CONFIG_HOME", "XDG_DATA_DIRS", "XDG_DATA_HOME",
+    # Which of several GPUs Mesa takes, and where its drivers lie.
+    "DRI_PRIME", "LIBGL_DRIVERS_PATH", "GBM_BACKENDS_PATH",
+})  # fmt: skip
+_DEVICE_PREFIXES = (
+    # CUDA_VISIBLE_DEVICES, CUDA_DEVICE_ORDER ...; NVIDIA_VISIBLE_DEVICES and
+    # NVIDIA_DRIVER_CAPABILITIES, which say what a container was given.
+    "CUDA_", "NVIDIA_",
+    # LIBVA_DRIVER_NAME, LIBVA_DRIVERS_PATH; VK_ICD_FILENAMES, VK_DRIVER_FILES.
+    "LIBVA_", "VK_",
+    # Intel's and AMD's runtimes: which implementation, which device, where it lies.
+    "ONEVPL_", "MFX_", "INTEL_MEDIA_", "AMF_", "ROCR_", "HIP_", "GPU_DEVICE_",
+    # Mesa's drivers, some of which encode only when told to (RADV_PERFTEST=video_encode).
+    "MESA_", "RADV_", "ANV_", "AMD_",
+)  # fmt: skip
+
+
+def chooses_device(name: str) -> bool:
+    """Whether the variable `name` decides which devices and drivers ffmpeg finds."""
+    return name.upper() in _DEVICE_NAMES or name.upper().startswith(_DEVICE_PREFIXES)
 
 
 @attrs.frozen
@@ -69,7 +92,7 @@ class Platform:
         kept = {
             key: value
             for key, value in environ.items()
-            if key.upper() in _KEPT_NAMES or key.upper().startswith(_KEPT_PREFIXES)
+            if key.upper() in _KEPT_NAMES or chooses_device(key)
         }
         return kept | {"LC_ALL": "C", "AV_LOG_FORCE_NOCOLOR": "1", "PYTHONUTF8": "1"}
 

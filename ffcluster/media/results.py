@@ -12,7 +12,7 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from ffcluster.media.bitstream import BitstreamError, fingerprint
+from ffcluster.media.bitstream import BitstreamError, InBandSets, fingerprint
 from ffcluster.media.limits import RESULT_FORMATS
 from ffcluster.media.opening import HelperError, only, open_input
 from ffcluster.media.timing import ranks, reorder_delay
@@ -63,10 +63,10 @@ def examine(path: Path, codec: str, frames: int | None) -> dict[str, Any]:
         found = context.codec.canonical_name
         if found != codec:
             raise _invalid(f"it is {found}, not {codec}")
-        times = _times(container, video)
         extradata = context.extradata or b""
         try:
-            sets = fingerprint(codec, extradata)
+            times, brought = _read(container, video, InBandSets(codec, extradata))
+            sets = fingerprint(codec, extradata, brought)
         except BitstreamError as cause:
             raise _invalid(str(cause)) from cause
     if frames is not None and len(times) != frames:
@@ -90,9 +90,13 @@ def examine(path: Path, codec: str, frames: int | None) -> dict[str, Any]:
     }
 
 
-def _times(container: InputContainer, video: VideoStream) -> list[int]:
+def _read(
+    container: InputContainer, video: VideoStream, in_band: InBandSets
+) -> tuple[list[int], tuple[bytes, ...]]:
+    """Times of all packets, and the parameter sets that keyframes bring beside the header's."""
     times: list[int] = []
     first_is_key = None
+    brought: tuple[bytes, ...] = ()
     try:
         for packet in container.demux(video):
             if not packet.size:
@@ -103,6 +107,10 @@ def _times(container: InputContainer, video: VideoStream) -> list[int]:
                 raise _invalid("a packet is incomplete")
             if first_is_key is None:
                 first_is_key = packet.is_keyframe
+                brought = in_band.brought_by(memoryview(packet))
+            elif in_band.brought_by(memoryview(packet)) != (brought if packet.is_keyframe else ()):
+                # They would rule over the next segment too, whatever that was made with.
+                raise _invalid("it changes its parameter sets on the way")
             times.append(packet.pts)
     except av.error.FFmpegError as cause:
         raise _invalid(f"reading it fails: {cause.strerror}") from cause
@@ -110,4 +118,4 @@ def _times(container: InputContainer, video: VideoStream) -> list[int]:
         raise _invalid("it does not start with a keyframe")
     if len(set(times)) != len(times):
         raise _invalid("two frames have the same time")
-    return times
+    return times, brought

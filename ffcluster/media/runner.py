@@ -247,6 +247,11 @@ class Runner:
         self._closed = False
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What every process gets of the environment."""
+        return self.platform.environment(self._environ)
+
+    @property
     def live(self) -> int:
         """Number of processes that run now."""
         return len(self._live)
@@ -280,7 +285,7 @@ class Runner:
             running.never_started(OSError("this process is shutting down"))
             return running
         argv = self._argv(command, progress_fd)
-        variables = self.platform.environment(self._environ) | dict(env or {})
+        variables = self.environment | dict(env or {})
         try:
             self._spawn(running, argv, variables, progress_fd)
         except OSError as cause:

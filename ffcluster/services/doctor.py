@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 from autobahn import websocket
 
-from ffcluster.core.model import Capability
+from ffcluster.core.model import Capability, Diagnosis, Measurement, PluginSummary
 from ffcluster.encoders.backend import Machine
 from ffcluster.encoders.registry import Registry
-from ffcluster.media.binary import find_ffmpeg, inspect
-from ffcluster.media.detect import detect
+from ffcluster.errors import ErrorReport
 from ffcluster.media.platform import here
 from ffcluster.media.runner import Runner
-from ffcluster.services.worker import usable_cpus
+from ffcluster.services.detection import Trial, examine_machine
+from ffcluster.services.measurements import load_measurements
+
+
+@attrs.frozen
+class BuildSummary:
+    """One ffmpeg: where it is and what it calls itself."""
+
+    path: str
+    version: str
+    has_vmaf: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -24,54 +33,76 @@ class Findings:
     """What a machine is, as far as encoding goes.
 
     Attributes:
-        ffmpeg: Path of the ffmpeg that is used.
-        ffmpeg_version: Its version.
-        cpus: Cores that this process may use.
-        plugins: (name, version) of the plugins that offer encoders.
-        capabilities: Encoders that were proven to work.
-        unusable: What could be here and does not work, with a hint each.
+        machine: Its cores, devices and drivers.
+        builds: Its ffmpegs, the preferred one first.
+        plugins: Every plugin that is installed.
+        capabilities: Encoders that were proven to work, each on one device.
+        diagnoses: What could be here and does not work, or only in part.
+        errors: What plugins did wrong.
+        measurements: What `ffcluster benchmark` found out here.
+        warnings: What a person should know about how this was called.
         limitations: What this platform lacks.
+        tried: Every command that was run to find out; () where it was known from before.
+        cached: Whether nothing was tried anew.
+        elapsed_s: How long it took.
     """
 
-    ffmpeg: str
-    ffmpeg_version: str
-    cpus: int
-    plugins: tuple[tuple[str, str], ...]
-    capabilities: tuple[Capability, ...]
-    unusable: tuple[str, ...]
-    limitations: tuple[str, ...]
+    machine: Machine
+    builds: tuple[BuildSummary, ...]
+    plugins: tuple[PluginSummary, ...] = ()
+    capabilities: tuple[Capability, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
+    errors: tuple[ErrorReport, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    warnings: tuple[str, ...] = ()
+    limitations: tuple[str, ...] = ()
+    tried: tuple[Trial, ...] = ()
+    cached: bool = False
+    elapsed_s: float = 0.0
 
 
-async def examine(reactor: Any, ffmpeg: str | None) -> Findings:
+async def examine(
+    reactor: Any,
+    ffmpegs: Sequence[str],
+    registry: Registry,
+    state_dir: Path | None,
+    *,
+    fresh: bool = False,
+) -> Findings:
     """Find out what this machine can encode with.
+
+    Args:
+        reactor: Twisted's reactor.
+        ffmpegs: The ffmpegs to look at, the preferred one first; () for the first that is found.
+        registry: The plugins.
+        state_dir: Where detection and measurements are remembered.
+        fresh: Detect anew, whatever is remembered.
 
     Raises:
         FfmpegMissing: There is no ffmpeg, or it does not run.
     """
+    started_s = reactor.seconds()
     runner = Runner(reactor)
-    registry = Registry.load()
-    cpus = usable_cpus()
     try:
-        build = await inspect(find_ffmpeg(ffmpeg, os.environ), runner)
-        found = await detect(registry, build, Machine(cpus, sys.platform), runner)
+        found = await examine_machine(runner, ffmpegs, registry, state_dir, fresh=fresh)
     finally:
         await runner.close()
-    unusable = [
-        " ".join(filter(None, (d.backend, d.encoder, d.device)))
-        + f": {d.cause}"
-        + (f" ({d.hint})" if d.hint else "")
-        for d in found.diagnoses
-    ]
-    unusable += [error.message for error in found.errors]
-    unusable += [info.error.message for info in registry.plugins if info.error is not None]
     return Findings(
-        ffmpeg=build.path,
-        ffmpeg_version=build.version,
-        cpus=cpus,
-        plugins=tuple((info.name, info.version) for info in registry.plugins),
-        capabilities=tuple(found.capabilities),
-        unusable=tuple(unusable),
+        machine=found.machine,
+        builds=tuple(
+            BuildSummary(build.path, build.version, "libvmaf" in build.filters)
+            for build in found.builds
+        ),
+        plugins=found.plugins,
+        capabilities=found.capabilities,
+        diagnoses=found.diagnoses,
+        errors=tuple(ErrorReport.of(error) for error in found.errors),
+        measurements=await load_measurements(state_dir) if state_dir is not None else (),
+        warnings=registry.warnings,
         limitations=(*here().limitations(), *_library_limits()),
+        tried=found.tried,
+        cached=found.cached,
+        elapsed_s=reactor.seconds() - started_s,
     )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ffcluster.media.bitstream import (
     BitstreamError,
+    InBandSets,
     brings_sequence_header,
     fingerprint,
     in_band_prefix,
@@ -49,6 +50,31 @@ def test_sets_are_put_before_samples_with_their_length() -> None:
     assert in_band_prefix("vp9", b"") == b""
     with pytest.raises(BitstreamError):
         in_band_prefix("h264", ANNEX_B)
+
+
+def _sample(*units: bytes) -> memoryview:
+    return memoryview(b"".join(len(unit).to_bytes(4, "big") + unit for unit in units))
+
+
+def test_sets_that_the_header_has_are_not_brought_by_samples() -> None:
+    slice_ = b"\x65slice"
+    assert InBandSets("h264", AVCC).brought_by(_sample(SPS, PPS, slice_)) == ()
+    assert InBandSets("h264", AVCC).brought_by(_sample(SPS + b"\0", PPS)) == ()
+    assert InBandSets("hevc", _hvcc(HSEI)).brought_by(_sample(VPS, HSPS, HPPS, HSEI)) == ()
+
+
+def test_other_sets_are_brought_by_samples_and_change_the_fingerprint() -> None:
+    other = b"\x68\xeb\xe4"
+    found = InBandSets("h264", AVCC).brought_by(_sample(SPS, other, b"\x65slice"))
+    assert found == (other,)
+    assert fingerprint("h264", AVCC, found) != fingerprint("h264", AVCC)
+    raw = memoryview(b"\0\0\1" + other + b"\0\0\1" + b"\x65slice")
+    assert InBandSets("h264", ANNEX_B).brought_by(raw) == (other,)
+
+
+def test_keyframes_of_av1_and_vp9_rule_only_themselves() -> None:
+    for codec in ("av1", "vp9", "ffv1"):
+        assert InBandSets(codec, b"\x81\x00").brought_by(memoryview(b"\x0a\x03abc")) == ()
 
 
 def test_av1_sequence_header_is_found_in_record_and_sample() -> None:

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from ffcluster.media import platform
-from ffcluster.media.platform import Platform, detect
+from ffcluster.media.platform import Platform, chooses_device, detect
 
 TOOLS = {"setsid": "/usr/bin/setsid", "setpriv": "/usr/bin/setpriv", "nice": "/usr/bin/nice"}
 
@@ -47,6 +47,23 @@ def test_environment_is_scrubbed_in_the_c_locale() -> None:
     assert found["CUDA_VISIBLE_DEVICES"] == "1"
     assert found["LC_ALL"] == "C"
     assert not {"FFREPORT", "AWS_SECRET", "LD_PRELOAD"} & found.keys()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "LIBVA_DRIVER_NAME",
+     "LIBVA_DRIVERS_PATH", "ONEVPL_SEARCH_PATH", "ONEVPL_PRIORITY_PATH", "VK_DRIVER_FILES",
+     "RADV_PERFTEST", "DRI_PRIME", "XDG_RUNTIME_DIR"],
+)  # fmt: skip
+def test_what_drivers_look_at_reaches_them(name: str) -> None:
+    assert Platform("linux").environment({name: "value"})[name] == "value"
+
+
+def test_variables_that_choose_devices_are_told_apart_from_the_rest() -> None:
+    assert chooses_device("CUDA_VISIBLE_DEVICES")
+    assert chooses_device("libva_driver_name")
+    assert not chooses_device("PATH")
+    assert not chooses_device("FAKE_OPEN")
 
 
 def test_whole_group_is_signalled_where_the_process_leads_one(

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ffcluster import __version__
-from ffcluster.interfaces.cli.options import FfclusterCommand, profiles_from, profiles_option
+from ffcluster.interfaces.cli.machines import (
+    capabilities_table,
+    diagnoses_lines,
+    measurements_table,
+    plugins_table,
+)
+from ffcluster.interfaces.cli.options import (
+    FfclusterCommand,
+    ffmpegs_option,
+    profiles_from,
+    profiles_option,
+)
 from ffcluster.interfaces.cli.output import Exit, Output, plain, table
+from ffcluster.interfaces.cli.plugins import default_state_dir, plugin_options, state_dir_option
 from ffcluster.interfaces.cli.runtime import Runtime
 
 if TYPE_CHECKING:
-    from ffcluster.services.doctor import Findings
+    from ffcluster.encoders.backend import Machine
+    from ffcluster.encoders.registry import Registry
+    from ffcluster.services.doctor import BuildSummary, Findings
 
 
 @click.command(cls=FfclusterCommand, short_help="Make a secret for coordinator and workers.")
@@ -61,14 +76,33 @@ def profiles(output: Output, profiles: Path | None) -> Exit:
 
 
 @click.command(cls=FfclusterCommand, short_help="Show what this machine can encode with.")
-@click.option("--ffmpeg", help="The ffmpeg to look at.  [default: the first that is found]")
+@ffmpegs_option
+@state_dir_option
+@click.option("--fresh", is_flag=True, help="Try everything anew, whatever is remembered.")
+@plugin_options
 @click.pass_obj
-def doctor(runtime: Runtime, /, output: Output, ffmpeg: str | None) -> Exit:
-    """Show the ffmpeg that would be used, the encoders that really work, and what is missing."""
+def doctor(
+    runtime: Runtime,
+    /,
+    output: Output,
+    registry: Registry,
+    ffmpeg: tuple[str, ...],
+    state_dir: Path | None,
+    fresh: bool,
+) -> Exit:
+    """Show what really works on this machine, what does not, why, and what to do about it.
+
+    Encoders are proven by trial encodes on every device. What was found is remembered until an
+    ffmpeg, a plugin, a device or a driver changes.
+    """
 
     async def main(reactor: Any) -> Exit:
-        found = await runtime.examine(reactor, ffmpeg)
-        output.emit("result", version=__version__, python=platform.python_version(), **plain(found))
+        folder = state_dir or default_state_dir()
+        found = await runtime.examine(reactor, ffmpeg, registry, folder, fresh=fresh)
+        for trial in found.tried:
+            output.emit("probe", **plain(trial))
+        facts = {name: fact for name, fact in plain(found).items() if name != "tried"}
+        output.emit("result", version=__version__, python=platform.python_version(), **facts)
         output.show(_describe(found))
         return Exit.DONE if found.capabilities else Exit.FAILED
 
@@ -76,17 +110,46 @@ def doctor(runtime: Runtime, /, output: Output, ffmpeg: str | None) -> Exit:
 
 
 def _describe(found: Findings) -> str:
+    machine = found.machine
     lines = [
         f"ffcluster {__version__}, Python {platform.python_version()}, {platform.platform()}",
-        f"ffmpeg {found.ffmpeg_version} at {found.ffmpeg}",
-        f"{found.cpus} cores for this process, {os.cpu_count()} in the machine",
+        f"{machine.cpus} cores for this process, {os.cpu_count()} in the machine",
+        "",
+        table(("FFMPEG", "VMAF", "PATH"), [_build_row(build) for build in found.builds]),
+        "",
+        plugins_table(found.plugins),
+        "",
+        _devices_table(machine),
+        "",
+        capabilities_table(found.capabilities),
+        "",
     ]
-    rows = [
-        (c.encoder, c.codec, c.backend, c.device or "CPU", c.slots, c.threads or "its own choice")
-        for c in found.capabilities
-    ]
-    headings = ("ENCODER", "CODEC", "BACKEND", "DEVICE", "SLOTS", "THREADS")
-    lines += ["", table(headings, rows) if rows else "No encoder works here.", ""]
-    lines += [f"not usable: {text}" for text in found.unusable]
+    troubles = diagnoses_lines(found.diagnoses)
+    lines += ["Does not work, or only in part:", *_indented(troubles), ""] if troubles else []
+    for error in found.errors:
+        lines += [f"plugin: {error.message}", *_indented([error.advice] if error.advice else [])]
+    lines += [measurements_table(found.measurements), ""]
+    lines += [f"Warning: {text}" for text in found.warnings]
     lines += [f"limit: {text}" for text in found.limitations]
-    return "\n".join(lines).rstrip()
+    how = "remembered from before; --fresh tries anew" if found.cached else "found out by trials"
+    return "\n".join([*lines, f"Took {found.elapsed_s:.1f} s, {how}."])
+
+
+def _build_row(build: BuildSummary) -> tuple[str, str, str]:
+    return build.version, "yes" if build.has_vmaf else "no", build.path
+
+
+def _devices_table(machine: Machine) -> str:
+    """The devices that the platform shows, and the drivers that are known by name."""
+    rows = [
+        (d.path, d.name or d.vendor or "-", d.driver or "-", "yes" if d.usable else "NO PERMISSION")
+        for d in machine.devices
+    ]
+    headings = ("DEVICE", "NAME", "KERNEL DRIVER", "MAY BE OPENED")
+    devices = table(headings, rows) if rows else "No GPU or other encoding device is shown here."
+    drivers = "\n".join(f"  {name}: {version}" for name, version in machine.drivers)
+    return f"{devices}\nDrivers and libraries:\n{drivers}" if drivers else devices
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
