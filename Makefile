@@ -62,6 +62,7 @@ lint: $(DEV_READY)
 types: $(DEV_READY)
 	$(BIN)/mypy
 	$(BIN)/mypy $(foreach p,$(PLUGINS),-p $(subst plugins/,ffcluster_,$(patsubst %/,%,$(dir $(p)))))
+	MYPYPATH=examples/ffcluster-plugin-vulkan $(BIN)/mypy -p ffcluster_vulkan
 	$(BIN)/mypy tools/*.py twisted/plugins/ffcluster_plugin.py
 
 bench: $(READY)

@@ -15,6 +15,7 @@ from pathlib import Path
 REQUIRED = (
     "ffcluster/py.typed",
     "ffcluster/interfaces/tap.py",
+    "ffcluster/testing/contract.py",
     "ffcluster/interfaces/cli/main.py",
     "twisted/plugins/ffcluster_plugin.py",
 )
@@ -57,6 +58,8 @@ def check_installed(wheels: list[Path]) -> None:
         ):
             if word not in shown[command]:
                 raise SystemExit(f"{command} --help does not mention {word}")
+        # Authors of plugins may use it without having pytest.
+        subprocess.run([python, "-c", "import ffcluster.testing"], check=True, cwd=folder)
 
 
 def main() -> None:

@@ -66,6 +66,9 @@ def _opened(device: Device, outcome: ProbeOutcome) -> Sequence[Device]:
     return [device] if outcome.returncode == 0 and device.name else []
 
 
+_TEN_BIT_PROFILES = frozenset({"high10", "main10"})
+
+
 @attrs.frozen(kw_only=True)
 class HardwareBackend:
     """A family of hardware encoders.
@@ -159,6 +162,8 @@ class HardwareBackend:
         for name, _ in profile.encoder_options:
             if name in capability.without:
                 return f"the device {capability.device} does not take {name}"
+        if profile.codec_profile in _TEN_BIT_PROFILES and 10 not in capability.bit_depths:
+            return f"the device {capability.device} does not write 10 bits per sample"
         if profile.b_frames and "bf" in capability.without:
             return f"the device {capability.device} makes no such B-frames"
         try:

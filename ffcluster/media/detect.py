@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock, DeferredSemaphore
+from twisted.internet.defer import (
+    Deferred,
+    DeferredList,
+    DeferredLock,
+    DeferredSemaphore,
+    succeed,
+)
 
 from ffcluster.encoders.backend import Machine, Probe, ProbeOutcome
 from ffcluster.encoders.build import FfmpegBuild
@@ -54,6 +60,7 @@ class _Probing:
         self._on_answer = on_answer
         self._limit = DeferredSemaphore(_AT_ONCE)
         self._devices: defaultdict[str, DeferredLock] = defaultdict(DeferredLock)
+        self._hanging: set[str] = set()
 
     async def ask_all(self) -> None:
         """Run the probes that wait, and those that their answers lead to."""
@@ -70,6 +77,10 @@ class _Probing:
         await self.ask_all()
 
     def _run(self, probe: Probe) -> Deferred[None]:
+        if probe.device in self._hanging:
+            # A device that hangs takes each trial's whole time: once is enough.
+            self._answer(probe, ProbeOutcome(None, timed_out=True))
+            return succeed(None)
         running = self._runner.run(
             Command((self._detection.build.path, *probe.argv), "probe"),
             timeout_s=probe.timeout_s,
@@ -78,6 +89,8 @@ class _Probing:
         return running.done.addCallback(lambda finished: self._answer(probe, outcome_of(finished)))
 
     def _answer(self, probe: Probe, outcome: ProbeOutcome) -> None:
+        if outcome.timed_out and probe.device:
+            self._hanging.add(probe.device)
         if self._on_answer is not None:
             self._on_answer(probe, outcome)
         self._detection.feed(probe, outcome)

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from ffcluster.core.model import Capability
+from ffcluster.core.model import Capability, Trouble
 from ffcluster.core.profile import Codec, Profile, RateControl, RateMode
 from ffcluster.encoders.backend import Diagnosis, EncodeArguments, Machine, Probe, ProbeOutcome
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.filters import make_filter, parse_filters
+from ffcluster.encoders.picture import picture_for
 from ffcluster.encoders.software import SoftwareBackend
 from ffcluster.encoders.software_schemas import SCHEMAS
 from ffcluster.errors import InvalidOption, UnsupportedOption
@@ -307,3 +308,74 @@ def test_library_that_does_not_answer_is_no_capability(answer: ProbeOutcome) -> 
     assert isinstance(probe, Probe)
     (found,) = BACKEND.interpret(probe, answer)
     assert isinstance(found, Diagnosis)
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble", "word"),
+    [
+        (ProbeOutcome(1, stderr="x264 [error]: malloc of size 99 failed"), Trouble.BUSY, "memory"),
+        (ProbeOutcome(-9), Trouble.BUSY, "SIGKILL"),
+        (ProbeOutcome(-4), Trouble.BROKEN, "SIGILL"),
+        (ProbeOutcome(139), Trouble.BROKEN, "crashed"),
+        (
+            ProbeOutcome(234, stderr="x264 [error]: high profile doesn't support lossless\n"),
+            Trouble.UNSUPPORTED,
+            "x264 refuses: high profile doesn't support lossless",
+        ),
+        (
+            ProbeOutcome(1, stderr="Svt[error]: Instance 1 : Source Width must be at least 64\n"),
+            Trouble.UNSUPPORTED,
+            "Source Width must be at least 64",
+        ),
+        (
+            ProbeOutcome(
+                1,
+                stderr="[libvpx-vp9 @ 0x1] Failed to initialize encoder: Invalid parameter\n"
+                "[libvpx-vp9 @ 0x1]   Additional information: rc_overshoot_pct out of range\n",
+            ),
+            Trouble.UNSUPPORTED,
+            "rc_overshoot_pct out of range",
+        ),
+        (ProbeOutcome(8, stderr="Unknown encoder 'libx264'\n"), Trouble.MISSING, "without libx264"),
+        (ProbeOutcome(1, stderr="something new\n"), Trouble.BROKEN, "something new"),
+    ],
+)
+def test_failure_of_a_library_is_explained(
+    answer: ProbeOutcome, trouble: Trouble, word: str
+) -> None:
+    offered = Capability("libx264", Codec.H264, ffmpeg="9.0")
+    found = BACKEND.explain(offered, answer)
+    assert found is not None
+    assert (found.trouble, found.device, found.ffmpeg) == (trouble, "", "9.0")
+    assert word in found.cause
+    assert found.hint
+
+
+def test_software_decodes_on_the_cpu_and_says_so() -> None:
+    offered = Capability("libx264", Codec.H264, pix_fmts=("yuv420p",))
+    found = BACKEND.arguments(BUILD, offered, Profile(), video(), threads=1, hardware_decode=True)
+    assert found.input_args == ()
+    assert "CPU" in found.notes[-1]
+    assert BACKEND.explain(offered, ProbeOutcome(0)) is None
+    assert BACKEND.joins(offered, offered, Profile()) is None
+
+
+def test_x265_must_look_ahead_further_than_its_b_frames() -> None:
+    short = (("rc-lookahead", "4"),)
+    with pytest.raises(InvalidOption, match="look ahead"):
+        made("libx265", encoder_options=short)
+    assert made("libx265", encoder_options=short, b_frames=0)
+
+
+def test_hardware_formats_are_what_planar_ones_hold() -> None:
+    offered = Capability("hevc_x", Codec.HEVC, pix_fmts=("nv12", "p010le"))
+    for asked, target in (("yuv420p", "nv12"), ("yuv420p10le", "p010le")):
+        profile = Profile(codec=Codec.HEVC, pix_fmt=asked)
+        picture = picture_for(profile, video(), offered.pix_fmts, offered.encoder)
+        assert picture.pix_fmt.name == target
+    main = Profile(codec=Codec.HEVC, codec_profile="main", bit_depth=10)
+    with pytest.raises(InvalidOption) as caught:
+        picture_for(main, video(), offered.pix_fmts, offered.encoder)
+    assert caught.value.option == "codec_profile"
+    with pytest.raises(InvalidOption, match="multiple of the chroma"):
+        picture_for(Profile(codec=Codec.HEVC), video(width=129), ("nv12",), "hevc_x")

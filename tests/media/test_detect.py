@@ -131,3 +131,11 @@ class DetectTests(SynchronousTestCase):
         detection.cancel()
         self.failureResultOf(detection)
         assert sorted(self.runner.cancelled) == ["a", "b"]
+
+    def test_device_that_hung_once_is_not_waited_for_again(self) -> None:
+        detection = self.begin(probe("a", "gpu"), probe("b", "gpu"), probe("c", "other"))
+        self.runner.end("a", timed_out=True, returncode=None)
+        assert list(self.runner.running) == ["c"]
+        self.runner.end("c")
+        assert not self.successResultOf(detection).conclusive
+        assert sorted(self.answered) == ["a", "b", "c"]

@@ -61,7 +61,7 @@ def _schema(
         presets=_PRESETS,
         tunes=("hq", "ll", "ull") if codec is Codec.H264 else ("hq", "uhq", "ll", "ull"),
         profiles=profiles,
-        max_b_frames=5,
+        max_b_frames=4,
         options=options,
         refused=_REFUSED,
     )

@@ -247,6 +247,13 @@ def test_ten_bit_names_its_profile() -> None:
     assert "-profile:v" not in made(deep, "av1_nvenc").output_args
 
 
+def test_ten_bit_profile_is_vetoed_where_ten_bits_were_not_proven() -> None:
+    offered = Capability("h264_nvenc", Codec.H264, "nvenc", "cuda:0", ("nv12",))
+    asked = Profile(encoder="h264_nvenc", codec_profile="high10")
+    assert "10 bits" in (BACKEND.veto(offered, asked, VIDEO) or "")
+    assert BACKEND.veto(offered, attrs.evolve(asked, codec_profile="high"), VIDEO) is None
+
+
 def test_split_encoding_is_only_on_request_and_not_on_older_ffmpegs() -> None:
     assert "-split_encode_mode" not in made(encoder="hevc_nvenc").output_args
     split = Profile(encoder_options=(("split_encode_mode", "2"),))
