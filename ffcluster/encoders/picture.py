@@ -67,6 +67,7 @@ def picture_for(
     wanted = _wanted(profile, source)
     target = _target(profile, wanted, supported, encoder)
     _check_size(profile, video, target, encoder)
+    _check_depth(profile, target, encoder)
     before, after = split_at_window(profile.filters)
     full = source.full_range or dict(video.color).get("color_range") in ("pc", "jpeg")
     filters = list(chain_text(after))
@@ -134,13 +135,14 @@ def _target(
     if plain in offered:
         target = describe(plain)
     else:
-        if profile.pix_fmt is not None:
+        target = describe(nearest(wanted, offered))
+        # Hardware takes nv12 and p010le, which hold what yuv420p and yuv420p10le hold.
+        if profile.pix_fmt is not None and not (target and target.holds_the_same_as(wanted)):
             raise UnsupportedOption(
                 message=f"{encoder} cannot write {profile.pix_fmt}",
                 option="pix_fmt",
                 advice="it can write: " + ", ".join(offered),
             )
-        target = describe(nearest(wanted, offered))
     assert target is not None  # noqa: S101 - `nearest` gives only names that are known
     if profile.bit_depth not in (None, target.depth):
         raise UnsupportedOption(
@@ -163,7 +165,8 @@ def _check_size(profile: Profile, video: VideoFormat, target: PixelFormat, encod
     resized = any(
         f.name in ("scale", "zscale", "crop", "pad", "transpose") for f in profile.filters
     )
-    if resized or encoder not in ("libx264", "libx265"):
+    # Both codecs count their pictures' sizes in chroma samples.
+    if resized or profile.codec not in (Codec.H264, Codec.HEVC):
         return
     if not target.fits(video.width, video.height):
         raise InvalidOption(
@@ -171,6 +174,27 @@ def _check_size(profile: Profile, video: VideoFormat, target: PixelFormat, encod
             "the size must be a multiple of the chroma's",
             option="scale",
             advice="crop or scale to an even size (--crop, --scale), or give --pix-fmt yuv444p",
+        )
+
+
+# Bits per sample that a codec's profiles can hold at most, where it is few.
+_PROFILE_DEPTHS = {
+    **{(Codec.H264, name): 8 for name in ("baseline", "constrained_baseline", "main", "high")},
+    (Codec.H264, "constrained_high"): 8,
+    (Codec.HEVC, "main"): 8,
+    (Codec.HEVC, "main10"): 10,
+    (Codec.VP9, "profile0"): 8,
+    (Codec.VP9, "profile1"): 8,
+}
+
+
+def _check_depth(profile: Profile, target: PixelFormat, encoder: str) -> None:
+    most = _PROFILE_DEPTHS.get((profile.codec, profile.codec_profile or ""), target.depth)
+    if target.depth > most:
+        raise InvalidOption(
+            message=f"{encoder}'s profile {profile.codec_profile} cannot hold {target.name}",
+            option="codec_profile",
+            advice="leave the profile out, or give --bit-depth 8",
         )
 
 

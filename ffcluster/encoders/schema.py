@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -23,6 +25,10 @@ class EncoderSchema:
         quality: (lowest, highest) constant quality on its own scale, or None when it has none.
         default_quality: What is used when a profile asks for quality without a value.
         whole_quality: Whether quality must be a whole number.
+        reference_quality: (quality on the scale of the codec's reference encoder, quality on its
+            own) at two or more points, ascending on the reference's side and strictly rising or
+            falling on its own; straight lines between them. () when both scales are the same.
+            See `neutral`.
         quality_options: ffmpeg options that mean constant quality (`crf`).
         rate_modes: Rate modes it can do.
         peak: Rate modes in which it obeys a peak bit rate.
@@ -43,6 +49,7 @@ class EncoderSchema:
     quality: tuple[float, float] | None = None
     default_quality: float | None = None
     whole_quality: bool = False
+    reference_quality: tuple[tuple[float, float], ...] = attrs.field(default=())
     quality_options: tuple[str, ...] = ("crf",)
     rate_modes: tuple[RateMode, ...] = (RateMode.QUALITY, RateMode.BITRATE)
     peak: frozenset[RateMode] = NO_PEAK
@@ -55,6 +62,17 @@ class EncoderSchema:
     params_option: str = ""
     refused: Mapping[str, str] = attrs.field(factory=dict)
     lossless_advice: str = "use libx264, libx265, libvpx-vp9 or ffv1 for a lossless result"
+
+    @reference_quality.validator
+    def _monotonic(self, _: Any, points: tuple[tuple[float, float], ...]) -> None:
+        steps = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(points)]
+        rising = all(x > 0 and y > 0 for x, y in steps)
+        falling = all(x > 0 and y < 0 for x, y in steps)
+        if points and (len(points) < 2 or not (rising or falling)):
+            raise ValueError(
+                f"{self.encoder}: reference_quality needs two or more points, ascending, with "
+                "qualities of its own that all rise or all fall"
+            )
 
     def check(self, profile: Profile) -> None:
         """Check every setting of `profile` that does not depend on the source or the ffmpeg.
@@ -70,12 +88,22 @@ class EncoderSchema:
                 advice="leave out --codec or --encoder",
             )
         self._check_rate(profile.rate)
-        self._check_name("preset", profile.preset, self.presets)
-        self._check_name("tune", profile.tune, self.tunes)
+        self.check_scales(profile)
         self._check_name("codec_profile", profile.codec_profile, self.profiles)
         self._check_counts(profile)
         for name, value in profile.encoder_options:
             self.check_option(name, value)
+
+    def check_scales(self, profile: Profile) -> None:
+        """Check the settings of `profile` that are on an encoder's own scales.
+
+        Raises:
+            InvalidOption: The quality, the preset or the tune is not on this encoder's.
+            UnsupportedOption: It has no such setting.
+        """
+        self._check_quality(profile.rate)
+        self._check_name("preset", profile.preset, self.presets)
+        self._check_name("tune", profile.tune, self.tunes)
 
     def check_option(self, name: str, value: str) -> str:
         """Check one of the encoder's own options and give back the value to pass on."""
@@ -108,7 +136,6 @@ class EncoderSchema:
             )
         if rate.mode is RateMode.BITRATE and not rate.target_bps:
             raise InvalidOption(message="a bit rate is needed", option="bitrate")
-        self._check_quality(rate)
         for option, value in (("maxrate", rate.max_bps), ("bufsize", rate.buffer_bits)):
             if value is not None and rate.mode not in self.peak:
                 raise UnsupportedOption(

@@ -17,6 +17,7 @@ from ffcluster.core.profile import (
     VideoFilter,
 )
 from ffcluster.encoders.filters import checked_filter
+from ffcluster.encoders.neutral import fit, reference_schema
 from ffcluster.encoders.pixfmt import describe
 from ffcluster.encoders.schema import EncoderSchema
 from ffcluster.errors import InvalidOption, UnsupportedOption
@@ -186,7 +187,8 @@ class Settings:
 def checked_profile(profile: Profile, schemas: Schemas) -> Profile:
     """`profile` with all that can be found out about its filters found out anew, and checked.
 
-    For profiles that came from a peer: what it claims of its filters is not believed.
+    For profiles that came from a peer: what it claims of its filters is not believed. Quality,
+    preset and tune of a profile that pins no encoder must be on the reference encoder's scales.
 
     Raises:
         InvalidOption: A value is out of range.
@@ -275,13 +277,16 @@ def _check_encoder(profile: Profile, schemas: Schemas) -> None:
                 advice="install the plugin that brings this encoder",
             )
         return
-    candidates = [s for s in schemas.values() if s.codec is profile.codec]
     if profile.encoder is not None:
-        candidates = [schemas[profile.encoder]]
+        schemas[profile.encoder].check(profile)
+        return
+    reference_schema(profile.codec).check_scales(profile)
     refusals: list[InvalidOption] = []
-    for schema in candidates:
+    for schema in schemas.values():
+        if schema.codec is not profile.codec:
+            continue
         try:
-            schema.check(profile)
+            schema.check(fit(profile, schema, None))
         except InvalidOption as refusal:
             refusals.append(refusal)
         else:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import attrs
 
 from ffcluster.core.media import VideoFormat
-from ffcluster.core.model import Capability
+from ffcluster.core.model import Capability, Measurement
 from ffcluster.core.profile import Profile
 from ffcluster.encoders.backend import (
     API_VERSION,
@@ -22,6 +22,13 @@ from ffcluster.encoders.backend import (
     Machine,
     Probe,
     ProbeOutcome,
+)
+from ffcluster.encoders.benchmarking import (
+    BenchmarkCommand,
+    BenchmarkOutcome,
+    BenchmarkTask,
+    standard_benchmark,
+    standard_measured,
 )
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.hookspecs import hookimpl
@@ -36,6 +43,8 @@ from ffcluster.encoders.software_arguments import (
     hdr_notes,
 )
 from ffcluster.encoders.software_schemas import SCHEMAS
+from ffcluster.encoders.software_troubles import RULES
+from ffcluster.encoders.troubles import diagnose
 from ffcluster.errors import FfclusterError
 
 _BY_NAME = {schema.encoder: schema for schema in SCHEMAS}
@@ -44,6 +53,7 @@ _RANKS = {"libx264": 50, "libx265": 50, "libsvtav1": 50, "libaom-av1": 10, "libv
 _MIN_SIZES = {"libx265": (16, 16)}
 # SVT-AV1 before 2.0, which ffmpeg 5 and 6 were built with, refuses smaller pictures.
 _OLD_SVT_MIN_SIZE = (64, 64)
+_DECODES = ("software encoders decode on the CPU as well",)
 
 
 @attrs.frozen
@@ -64,21 +74,28 @@ class SoftwareBackend:
             if schema.encoder not in build.encoders:
                 hint = "use an ffmpeg that has it, for example: pip install imageio-ffmpeg"
                 cause = f"this ffmpeg was built without {schema.encoder}"
-                findings.append(Diagnosis(self.name, "", cause, hint, schema.encoder))
+                missing = Diagnosis(self.name, "", cause, hint, schema.encoder)
+                findings.append(attrs.evolve(missing, ffmpeg=build.version))
                 continue
-            context = (("cpus", str(machine.cpus)), ("major", str(build.major)))
+            context = (
+                ("cpus", str(machine.cpus)),
+                ("major", str(build.major)),
+                ("ffmpeg", build.version),
+            )
             argv = ("-hide_banner", "-h", f"encoder={schema.encoder}")
             findings.append(Probe(self.name, argv, schema.encoder, schema.codec, context=context))
         return findings
 
     def interpret(self, probe: Probe, outcome: ProbeOutcome) -> Sequence[Finding]:
         """Read the pixel formats that an encoder says it takes."""
+        given = dict(probe.context)
         found = _FORMATS.search(outcome.stdout)
         names = tuple(n for n in found[1].split() if _usable(probe.encoder, n)) if found else ()
         if outcome.returncode != 0 or not names:
+            diagnosis = diagnose(RULES, outcome, self.name, "", probe.encoder, given["ffmpeg"])
             cause = f"ffmpeg does not say what {probe.encoder} takes"
-            return [Diagnosis(self.name, "", cause, "try another ffmpeg", probe.encoder)]
-        given = dict(probe.context)
+            silent = Diagnosis(self.name, "", cause, "try another ffmpeg", probe.encoder)
+            return [diagnosis or attrs.evolve(silent, ffmpeg=given["ffmpeg"])]
         schema = _BY_NAME[probe.encoder]
         slots, threads = _slots(schema.encoder, int(given["cpus"]))
         min_size = _MIN_SIZES.get(schema.encoder, (1, 1))
@@ -98,6 +115,7 @@ class SoftwareBackend:
                 bit_depths=tuple(sorted(depths)),
                 min_size=min_size,
                 rank=_RANKS.get(schema.encoder, 0),
+                ffmpeg=given["ffmpeg"],
             )
         ]
 
@@ -109,14 +127,14 @@ class SoftwareBackend:
         video: VideoFormat,
         *,
         threads: int,
+        hardware_decode: bool = False,
     ) -> EncodeArguments:
-        """See `Backend.arguments`."""
+        """See `Backend.arguments`; the CPU decodes, whatever `hardware_decode` says."""
         schema = _BY_NAME[capability.encoder]
         schema.check(profile)
         check_options(profile, build, schema.encoder)
-        picture = picture_for(profile, video, capability.pix_fmts, schema.encoder)
-        check_picture(profile, picture.pix_fmt, schema.encoder)
-        order = Order(schema, profile, video, picture, threads)
+        order = _order(capability, profile, video, threads)
+        picture = order.picture
         return EncodeArguments(
             context_filters=picture.context_filters,
             filters=picture.filters,
@@ -127,27 +145,52 @@ class SoftwareBackend:
                 *picture.output_args,
             ),
             compare_as=picture.compare_as,
-            notes=(*picture.notes, *hdr_notes(order)),
+            notes=(*picture.notes, *hdr_notes(order), *(_DECODES if hardware_decode else ())),
         )
 
     def veto(self, capability: Capability, profile: Profile, video: VideoFormat) -> str | None:
-        """Whether the source's pictures cannot go into the encoder as the profile asks."""
+        """Whether settings contradict each other, or the source's pictures cannot go in so."""
         try:
-            picture = picture_for(profile, video, capability.pix_fmts, capability.encoder)
-            check_picture(profile, picture.pix_fmt, capability.encoder)
+            ENCODERS[capability.encoder](_order(capability, profile, video, capability.threads))
         except FfclusterError as error:
             return str(error)
         return None
 
+    def benchmark(
+        self, build: FfmpegBuild, capability: Capability, task: BenchmarkTask
+    ) -> Sequence[BenchmarkCommand]:
+        """See `Backend.benchmark`."""
+        return standard_benchmark(self, build, capability, task)
+
+    def measured(
+        self, capability: Capability, task: BenchmarkTask, outcomes: Sequence[BenchmarkOutcome]
+    ) -> Measurement | Diagnosis:
+        """See `Backend.measured`."""
+        return standard_measured(self, capability, task, outcomes)
+
     def rank(self, capability: Capability, profile: Profile) -> int:
         """See `Backend.rank`."""
         return capability.rank
+
+    def explain(self, capability: Capability, outcome: ProbeOutcome) -> Diagnosis | None:
+        """See `Backend.explain`; memory that is used up asks for fewer attempts at once."""
+        return diagnose(RULES, outcome, self.name, "", capability.encoder, capability.ffmpeg)
+
+    def joins(self, one: Capability, other: Capability, profile: Profile) -> bool | None:
+        """No opinion: what was written decides."""
+        return None
 
 
 @hookimpl
 def ffcluster_backends() -> Sequence[Backend]:
     """Offer the software backend."""
     return [SoftwareBackend()]
+
+
+def _order(capability: Capability, profile: Profile, video: VideoFormat, threads: int) -> Order:
+    picture = picture_for(profile, video, capability.pix_fmts, capability.encoder)
+    check_picture(profile, picture.pix_fmt, capability.encoder)
+    return Order(_BY_NAME[capability.encoder], profile, video, picture, threads)
 
 
 def _usable(encoder: str, name: str) -> bool:

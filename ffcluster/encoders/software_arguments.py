@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 
 from ffcluster.core.media import VideoFormat
-from ffcluster.core.profile import Profile, RateMode
+from ffcluster.core.profile import Codec, Profile, RateMode
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.picture import Picture
 from ffcluster.encoders.pixfmt import PixelFormat
@@ -80,12 +80,45 @@ def _x265(order: Order) -> list[str]:
         params["pools"] = str(order.threads)
         params["frame-threads"] = "1" if order.threads < 4 else "2"
     params |= _hdr(order, "master-display", "max-cll", order.video.mastering_display)
-    params |= dict(profile.encoder_options)
+    params |= _look_ahead(profile) | dict(profile.encoder_options)
     rate = _x26x_rate(order)
     if profile.rate.mode is RateMode.LOSSLESS:
         rate = []
         params["lossless"] = "1"
     return [*rate, *_common(order), "-x265-params", _params(params)]
+
+
+# (B-frames in a row, frames looked ahead) of the presets that differ from the others.
+_X265_PRESETS = {
+    "ultrafast": (3, 5),
+    "superfast": (3, 10),
+    "veryfast": (4, 15),
+    "faster": (4, 15),
+    "fast": (4, 15),
+    "slower": (8, 40),
+    "veryslow": (8, 40),
+    "placebo": (8, 60),
+}
+
+
+def _look_ahead(profile: Profile) -> dict[str, str]:
+    """Let libx265 look ahead further than its B-frames reach, without which it does not start.
+
+    Raises:
+        InvalidOption: The profile says that it must not.
+    """
+    b_frames, look_ahead = _X265_PRESETS.get(profile.preset or "", (4, 20))
+    if profile.tune == "zerolatency":
+        b_frames, look_ahead = 0, 0
+    b_frames = b_frames if profile.b_frames is None else profile.b_frames
+    given = dict(profile.encoder_options).get("rc-lookahead")
+    if given is not None and b_frames and int(given) <= b_frames:
+        raise InvalidOption(
+            message=f"libx265 must look ahead further than the {b_frames} B-frames in a row",
+            option="rc-lookahead",
+            advice=f"give more than {b_frames}, or fewer B-frames",
+        )
+    return {"rc-lookahead": str(b_frames + 1)} if b_frames and look_ahead <= b_frames else {}
 
 
 def _x26x_rate(order: Order) -> list[str]:
@@ -107,6 +140,17 @@ def _svt(order: Order) -> list[str]:
     args = ["-crf", order.quality]
     if rate.mode is RateMode.BITRATE:
         args = ["-b:v", str(rate.target_bps)]
+        if profile.gop_frames == 1:
+            raise UnsupportedOption(
+                message="libsvtav1 makes no video of keyframes only at a bit rate",
+                option="gop",
+                advice="give a quality instead, or a GOP of 2 frames or more",
+            )
+        if dict(profile.encoder_options).get("tune") in ("3", "4"):
+            raise UnsupportedOption(
+                message="libsvtav1's tunes 3 and 4 go with a quality only, not with a bit rate",
+                option="tune",
+            )
     if rate.max_bps is not None:
         args += ["-maxrate", str(rate.max_bps)]
     if rate.buffer_bits is not None:
@@ -272,15 +316,21 @@ def _check_profile_name(profile: Profile, pix_fmt: PixelFormat, encoder: str) ->
         fits = name == str(number)
     elif encoder == "libaom-av1":
         fits = name == _aom_profile(shift, pix_fmt.depth)
-    elif encoder == "libx264" and profile.rate.mode is RateMode.LOSSLESS:
+    elif encoder == "libx264" and _lossless(profile, pix_fmt):
         fits = name == "high444"
     if not fits:
         raise InvalidOption(
             message=f"{encoder}'s profile {name} cannot hold {pix_fmt.name}"
-            + (" without loss" if profile.rate.mode is RateMode.LOSSLESS else ""),
+            + (" without loss" if _lossless(profile, pix_fmt) else ""),
             option="codec_profile",
             advice="leave the profile out: the encoder then writes the one that is needed",
         )
+
+
+def _lossless(profile: Profile, pix_fmt: PixelFormat) -> bool:
+    # CRF 0 is libx264's way to say lossless, for 8 bits.
+    best = profile.codec is Codec.H264 and profile.rate.quality == 0 and pix_fmt.depth == 8
+    return profile.rate.mode is RateMode.LOSSLESS or best
 
 
 def check_picture(profile: Profile, pix_fmt: PixelFormat, encoder: str) -> None:
@@ -325,7 +375,7 @@ _NEWER_SVT_OPTIONS = frozenset(
 )
 _NEWER_SVT_VALUES = frozenset(
     {("tune", "2"), ("tune", "3"), ("tune", "4"), ("enable-dlf", "2"), ("enable-tf", "2")}
-    | {("fast-decode", "2")}
+    | {("fast-decode", "2"), ("scm", "3")}
 )
 
 

@@ -135,10 +135,15 @@ def test_plan_of_a_real_film_says_go_and_estimates(film: Path) -> None:
     assert plan["estimate_s"] > 0
 
 
-def test_doctor_finds_an_encoder() -> None:
-    code, lines, log = run("doctor")
+def test_doctor_finds_an_encoder_and_remembers_it(tmp_path: Path) -> None:
+    code, lines, log = run("doctor", "--state-dir", tmp_path)
     assert code == 0, log
     assert "ffv1" in {capability["encoder"] for capability in lines[-1]["capabilities"]}
+    assert [line["type"] for line in lines[:-1]] == ["probe"] * (len(lines) - 1)
+    again, (line,), log = run("doctor", "--state-dir", tmp_path)
+    assert again == 0, log
+    assert line["cached"] is True
+    assert line["capabilities"] == lines[-1]["capabilities"]
 
 
 def test_ffmpeg_that_is_not_there_is_said(film: Path, tmp_path: Path) -> None:

@@ -253,7 +253,7 @@ class EncodeTests(MediaCase):
             await helper.close()
         order = EncodeOrder(
             FrameRange(10, 40), Profile(), "libx264", summary.video,
-            cut.trim_start_s, cut.trim_end_s, stall_timeout_s=20.0,
+            trim_start_s=cut.trim_start_s, trim_end_s=cut.trim_end_s, stall_timeout_s=20.0,
         )  # fmt: skip
         return piece, order
 

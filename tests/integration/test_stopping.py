@@ -51,7 +51,7 @@ class Stopping(TestCase):
             port=self.coordinator.port,
             name="attic",
             work_dir=self.folder / "worker",
-            ffmpeg=binary,
+            ffmpeg=(binary,),
             reconnect_delay_s=0.05,
         )
         self.worker = WorkerService(reactor, settings)

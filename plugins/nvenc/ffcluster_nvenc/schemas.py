@@ -80,7 +80,7 @@ SCHEMAS = (
     _schema(
         "hevc_nvenc",
         Codec.HEVC,
-        (30, 51),
+        (32, 51),
         ((0, 1), (22, 27), (51, 51)),
         ("main", "main10", "rext"),
         _OPTIONS | _SPLIT,

@@ -60,7 +60,7 @@ SCHEMAS = (
         "hevc_vaapi",
         Codec.HEVC,
         51,
-        25,
+        30,
         ((0, 1), (22, 25), (51, 51)),
         ("main", "main10"),
         4,
