@@ -187,6 +187,19 @@ def stealable(post: Post, job: Job) -> Attempt | None:
     return max(candidates, key=lambda a: len(a.frames), default=None)
 
 
+def pays_off_to_try(job: Job, trial_frames: int) -> bool:
+    """Whether somebody who must be tried first could still get more to do than the trial."""
+    if job.uncarved or job.waiting:
+        return True
+    waiting = (
+        len(attempt.frames)
+        for segment in job.unfinished.values()
+        for attempt in segment.live.values()
+        if attempt.state is AttemptState.OFFERED and _waits(attempt, job)
+    )
+    return sum(waiting) > trial_frames
+
+
 def _same_place(attempt: Attempt, post: Post) -> bool:
     return (attempt.worker_id, attempt.device) == (post.worker.id, post.device)
 

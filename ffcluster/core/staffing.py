@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ffcluster.core import scheduling
 from ffcluster.core.crews import (
     Crew,
     Joins,
@@ -269,7 +270,8 @@ class Staffing:
 
     def _try_latecomers(self, job: Job) -> None:
         """Want trials of posts on devices where nobody works for the job yet."""
-        if job.single_segment or not (job.uncarved or job.waiting):
+        trial_frames = self._records.policy.trial_frames
+        if job.single_segment or not scheduling.pays_off_to_try(job, trial_frames):
             return
         only_stand_ins = all(crew.stand_in for crew in job.crews)
         fresh = [

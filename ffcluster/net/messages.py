@@ -11,7 +11,15 @@ from typing import Any, ClassVar
 import attrs
 from attrs import validators
 
-from ffcluster.core.model import Capability, EncodeOrder, JobRequest, SegmentProof
+from ffcluster.core.model import (
+    Capability,
+    Diagnosis,
+    EncodeOrder,
+    JobRequest,
+    Measurement,
+    PluginSummary,
+    SegmentProof,
+)
 from ffcluster.core.views import JobView, WorkerView
 from ffcluster.errors import ErrorReport
 
@@ -21,6 +29,9 @@ MAX_MESSAGE_BYTES = 4 * 2**20
 # A job's full list of segments may be long; it goes only from coordinator to client.
 MAX_REPLY_BYTES = 64 * 2**20
 MAX_FPS = 1e7
+# What a worker may tell of its machine.
+MAX_CAPABILITIES, MAX_BUILDS, MAX_PLUGINS = 256, 16, 64
+MAX_DIAGNOSES, MAX_MEASUREMENTS = 512, 1024
 
 _ID: Any = validators.and_(validators.max_len(64), validators.matches_re(r"[A-Za-z0-9_-]+"))
 _NAME: Any = validators.and_(validators.min_len(1), validators.max_len(256))
@@ -47,7 +58,17 @@ class Hello:
     cpus: int = attrs.field(default=1, validator=_COUNT)
     benchmark_duration_s: float = attrs.field(default=10.0, validator=_SECONDS)
     capabilities: tuple[Capability, ...] = attrs.field(
-        default=(), validator=validators.max_len(256)
+        default=(), validator=validators.max_len(MAX_CAPABILITIES)
+    )
+    builds: tuple[str, ...] = attrs.field(default=(), validator=validators.max_len(MAX_BUILDS))
+    plugins: tuple[PluginSummary, ...] = attrs.field(
+        default=(), validator=validators.max_len(MAX_PLUGINS)
+    )
+    diagnoses: tuple[Diagnosis, ...] = attrs.field(
+        default=(), validator=validators.max_len(MAX_DIAGNOSES)
+    )
+    measurements: tuple[Measurement, ...] = attrs.field(
+        default=(), validator=validators.max_len(MAX_MEASUREMENTS)
     )
 
 

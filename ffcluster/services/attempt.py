@@ -1,18 +1,34 @@
-"""One attempt on a worker: fetch the piece, wait for a slot, encode and prove, send the result."""
+"""One attempt on a worker: fetch the piece, wait for a slot, encode and prove, send the result.
+
+What a failure of ffmpeg means is the backend's to say; here it becomes the error that is sent.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Protocol
 
+import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from ffcluster.core.model import Capability, SegmentProof
-from ffcluster.encoders.backend import Backend
+from ffcluster.core.model import Capability, EncodeOrder, SegmentProof, Trouble
+from ffcluster.core.profile import Profile
+from ffcluster.encoders.backend import EncodeArguments, ProbeOutcome
 from ffcluster.encoders.build import FfmpegBuild
-from ffcluster.errors import ErrorReport, FfclusterError
+from ffcluster.encoders.neutral import dropped
+from ffcluster.encoders.registry import Registry
+from ffcluster.errors import (
+    AttemptError,
+    DiskFull,
+    EncodeFailed,
+    EncoderBusy,
+    EncodeStalled,
+    ErrorReport,
+    FfclusterError,
+    PluginError,
+)
 from ffcluster.media.encode import encode_piece
 from ffcluster.media.progress import Progress
 from ffcluster.media.runner import Runner
@@ -26,7 +42,10 @@ class Bench(Protocol):
     """What an attempt needs from its worker."""
 
     runner: Runner
-    build: FfmpegBuild
+    registry: Registry
+
+    def build_for(self, capability: Capability) -> FfmpegBuild:
+        """The ffmpeg that `capability` was proven with."""
 
     def slot(self, attempt: AttemptRun) -> Deferred[None]:
         """Fires when the attempt may encode; slots are given in order of epochs."""
@@ -56,7 +75,6 @@ class AttemptRun:
         bulk: BulkClient,
         offer: messages.Offer,
         capability: Capability,
-        backend: Backend,
         directory: Path,
         block_bytes: int,
     ) -> None:
@@ -68,7 +86,6 @@ class AttemptRun:
         self.done: Deferred[None] = Deferred()
         self._bench = bench
         self._bulk = bulk
-        self._backend = backend
         self._piece = directory / f"{offer.epoch}.piece.mkv"
         self._result = directory / f"{offer.epoch}.result.mkv"
         self._block_bytes = block_bytes
@@ -124,23 +141,77 @@ class AttemptRun:
         return messages.Result(offer.epoch, size, sha256, proof)
 
     async def _encode(self) -> SegmentProof:
+        """Encode; where the device shall decode too and fails, once more with the CPU decoding."""
         order = self.offer.order
-        arguments = self._backend.arguments(
-            self._bench.build,
-            self.capability,
-            order.profile,
-            order.video,
-            threads=self.capability.threads,
+        fitted = self._bench.registry.fitted(self.capability, order.profile)
+        notes = dropped(order.profile, fitted)
+        if order.hardware_decode and self.capability.hardware and not order.picture_check:
+            where = self.capability.device
+            if not self.capability.hardware_decode:
+                return await self._encode_by(fitted, (*notes, f"{where} does not decode here"))
+            try:
+                return await self._encode_by(fitted, notes, hardware_decode=True)
+            except (EncoderBusy, DiskFull):
+                raise
+            except AttemptError as error:
+                log.info(
+                    "attempt {epoch}: decoding on {device} failed, the CPU does it: {error}",
+                    epoch=self.offer.epoch,
+                    device=where,
+                    error=error.message,
+                )
+                notes = (*notes, f"decoding on {where} failed, so the CPU decoded")
+        return await self._encode_by(fitted, notes)
+
+    async def _encode_by(
+        self, profile: Profile, notes: tuple[str, ...], *, hardware_decode: bool = False
+    ) -> SegmentProof:
+        bench, order = self._bench, self.offer.order
+        build = bench.build_for(self.capability)
+        arguments = self._arguments(build, profile, hardware_decode=hardware_decode)
+        try:
+            proof = await encode_piece(
+                bench.runner,
+                build,
+                arguments,
+                order,
+                self._piece,
+                self._result,
+                self._progressed,
+            )
+        except (EncodeFailed, EncodeStalled) as error:
+            raise explained(error, bench.registry, self.capability, order) from error
+        return attrs.evolve(
+            proof,
+            encoder=self.capability.encoder,
+            device=self.capability.device,
+            hardware_decode="-hwaccel" in arguments.input_args,
+            notes=(*notes, *arguments.notes),
         )
-        return await encode_piece(
-            self._bench.runner,
-            self._bench.build,
-            arguments,
-            order,
-            self._piece,
-            self._result,
-            self._progressed,
-        )
+
+    def _arguments(
+        self, build: FfmpegBuild, profile: Profile, *, hardware_decode: bool
+    ) -> EncodeArguments:
+        backend = self._bench.registry.backend(self.capability.backend)
+        try:
+            return backend.arguments(
+                build,
+                self.capability,
+                profile,
+                self.offer.order.video,
+                threads=self.capability.threads,
+                hardware_decode=hardware_decode,
+            )
+        except FfclusterError:
+            raise
+        except Exception as error:
+            log.failure("the backend {name} broke", name=backend.name)
+            raise PluginError(
+                message=f"the backend {backend.name} cannot build arguments: "
+                f"{type(error).__name__}: {error}",
+                advice="Update the plugin, or leave it out with --disable-plugin.",
+                plugin=backend.name,
+            ) from error
 
     def _progressed(self, progress: Progress) -> None:
         self.frames = max(self.frames, progress.frame or 0)
@@ -176,3 +247,34 @@ class AttemptRun:
     def _remove_files(self) -> None:
         self._piece.unlink(missing_ok=True)
         self._result.unlink(missing_ok=True)
+
+
+def explained(
+    error: EncodeFailed | EncodeStalled,
+    registry: Registry,
+    capability: Capability,
+    order: EncodeOrder,
+) -> AttemptError:
+    """`error` with what the encoder's backend knows of its cause.
+
+    A device that is busy makes it `EncoderBusy`, which is nobody's failure.
+    """
+    found = error.detail
+    signal = found.get("signal")
+    diagnosis = registry.explain(
+        capability,
+        ProbeOutcome(
+            returncode=found.get("returncode") if signal is None else -signal,
+            stderr=str(found.get("stderr", "")),
+            timed_out=isinstance(error, EncodeStalled),
+        ),
+    )
+    if diagnosis is None:
+        return error
+    busy = diagnosis.trouble is Trouble.BUSY
+    kind: type[AttemptError] = EncoderBusy if busy else type(error)
+    return kind(
+        message=f"{order.encoder} failed on {order.frames}: {diagnosis.cause}",
+        advice=diagnosis.hint,
+        detail=found | {"cause": diagnosis.cause, "trouble": diagnosis.trouble.value},
+    )

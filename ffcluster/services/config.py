@@ -46,6 +46,8 @@ class ServerSettings:
         profiles: Profiles by name.
         sources_allowed: Directories from which clients may name files; None allows any.
         ffmpeg: The ffmpeg to use, or None to look for one.
+        disabled_plugins: Names of plugins to leave out.
+        allowed_plugins: Names of the only plugins to load, or None for all.
         upload_limit_bytes: Largest source that a client may upload.
         fixed_crew: No worker will join beyond those that are required (one machine).
         shutdown_when_done: Stop after the film given as `source` has ended.
@@ -72,6 +74,8 @@ class ServerSettings:
     profiles: Mapping[str, Profile] = attrs.field(factory=dict)
     sources_allowed: tuple[Path, ...] | None = None
     ffmpeg: str | None = None
+    disabled_plugins: tuple[str, ...] = ()
+    allowed_plugins: tuple[str, ...] | None = None
     upload_limit_bytes: int = TIB
     fixed_crew: bool = False
     shutdown_when_done: bool = False
@@ -107,12 +111,17 @@ class WorkerSettings:
         benchmark_duration_s: Longest stretch of film to take as a probe.
         reconnect_delay_s: Base of the back-off between attempts to connect.
         persistent: Connect again whenever the connection is lost; False: exit with a code.
-        slots: Attempts to run side by side, or None to let the capabilities decide.
+        slots: Attempts to run side by side on the CPU, or None to let the capabilities decide.
+        device_slots: Attempts to run side by side on each other device, or None likewise.
         encoder: The only encoder to offer, or None for all that work.
         token: Secret to show to the coordinator, or None.
         name: What people see this worker as.
         work_dir: Where pieces and results lie while they are needed; of this worker alone.
-        ffmpeg: The ffmpeg to use, or None to look for one.
+        ffmpeg: The ffmpegs to use, the preferred one first; () to look for one.
+        state_dir: Where it is remembered what this machine can do, or None for the place that
+            all workers of this user share.
+        disabled_plugins: Names of plugins to leave out.
+        allowed_plugins: Names of the only plugins to load, or None for all.
         drain_timeout_s: How long running segments may go on after a request to stop.
         cpus: CPU cores to use, or None for all.
         warnings: What a person should know about these settings.
@@ -124,11 +133,15 @@ class WorkerSettings:
     reconnect_delay_s: float = 3.0
     persistent: bool = True
     slots: int | None = None
+    device_slots: int | None = None
     encoder: str | None = None
     token: str | None = attrs.field(default=None, repr=False)
     name: str = attrs.field(factory=_default_worker_name)
     work_dir: Path = attrs.field(default=attrs.Factory(_default_work_dir, takes_self=True))
-    ffmpeg: str | None = None
+    ffmpeg: tuple[str, ...] = ()
+    state_dir: Path | None = None
+    disabled_plugins: tuple[str, ...] = ()
+    allowed_plugins: tuple[str, ...] | None = None
     drain_timeout_s: float = 120.0
     cpus: int | None = None
     warnings: tuple[str, ...] = ()

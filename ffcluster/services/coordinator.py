@@ -33,12 +33,7 @@ from ffcluster.core.events import (
     JobSubmitted,
     Ticked,
 )
-from ffcluster.core.model import (
-    Epoch,
-    JobId,
-    JobRequest,
-    WorkerId,
-)
+from ffcluster.core.model import Diagnosis, Epoch, JobId, JobRequest, WorkerId
 from ffcluster.core.views import JobView, WorkerView
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.registry import Registry
@@ -57,7 +52,7 @@ from ffcluster.net.bulk_server import bulk_tree
 from ffcluster.net.site import CoordinatorSite, GuardedFactory
 from ffcluster.net.tokens import authorized
 from ffcluster.net.websocket import CLOSE_NORMAL, CoordinatorSocketFactory
-from ffcluster.services.choice import encoder_chooser
+from ffcluster.services.choice import RegistryJudge, plugin_warnings
 from ffcluster.services.config import ServerSettings
 from ffcluster.services.effects import EffectRunner
 from ffcluster.services.gateway import Session
@@ -94,7 +89,7 @@ class CoordinatorService(Service):
         self.finished: Deferred[int] = Deferred()
         self.port = settings.port
         self._reactor = reactor
-        self._registry = Registry.load()
+        self._registry = Registry.load(settings.disabled_plugins, settings.allowed_plugins)
         self._state = ClusterState(
             Policy(
                 required_workers=settings.required_workers,
@@ -103,7 +98,7 @@ class CoordinatorService(Service):
                 retry_delay_s=settings.retry_delay_s,
                 fixed_crew=settings.fixed_crew,
             ),
-            encoder_chooser(self._registry),
+            RegistryJudge(self._registry, self._diagnoses),
         )
         self._shelf = TicketShelf(settings.state_dir / "uploads", settings.upload_limit_bytes)
         self._runner = Runner(reactor)
@@ -112,6 +107,7 @@ class CoordinatorService(Service):
         self._effects = EffectRunner(
             self._state,
             self._shelf,
+            self._registry,
             post=self.post,
             session_of=lambda worker_id: self._by_worker.get(worker_id),
             changed=lambda job_id: self._to_show.add(job_id),
@@ -141,7 +137,7 @@ class CoordinatorService(Service):
     def startService(self) -> None:
         """Begin to listen; `started` tells when, or why not."""
         super().startService()  # type: ignore[no-untyped-call]
-        for warning in self.settings.warnings:
+        for warning in (*self.settings.warnings, *plugin_warnings(self._registry)):
             log.warn("{warning}", warning=warning)
         self._starting = ensureDeferred(self._start())
         self._starting.addCallbacks(self.started.callback, self._cannot_start)
@@ -405,6 +401,11 @@ class CoordinatorService(Service):
     def jobs(self) -> tuple[JobView, ...]:
         """Describe all jobs, oldest first."""
         return tuple(self.job(job_id) for job_id in self._state.jobs)
+
+    def _diagnoses(self) -> list[Diagnosis]:
+        """What the connected workers say of encoders that do not work."""
+        workers = [worker for worker in self._state.workers.values() if worker.available]
+        return [diagnosis for worker in workers for diagnosis in worker.facts.diagnoses]
 
     def workers(self) -> tuple[WorkerView, ...]:
         """Describe all workers that are connected or were."""

@@ -6,10 +6,9 @@ Publishes nothing and removes what it writes.
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,25 @@ import attrs
 from twisted.internet import defer
 from twisted.internet.threads import deferToThread
 
+from ffcluster.core.judge import Candidate
 from ffcluster.core.media import MediaSummary
 from ffcluster.core.model import Capability, EncodeOrder, JobRequest, JobSpec, PreRoll
 from ffcluster.core.planning import plan_even
 from ffcluster.core.scheduling import MAX_ENCODE_S, MIN_ENCODE_S
 from ffcluster.core.timeline import FrameRange
-from ffcluster.encoders.backend import Machine
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.registry import Registry
-from ffcluster.media.binary import find_ffmpeg, inspect
+from ffcluster.errors import ErrorReport, IncompatibleSegments
+from ffcluster.media.benchmark import middle
 from ffcluster.media.carry import plan_carry
-from ffcluster.media.detect import detect
 from ffcluster.media.encode import encode_piece
 from ffcluster.media.progress import Progress
 from ffcluster.media.runner import Runner
 from ffcluster.media.source import SourceHelper
-from ffcluster.services.choice import encoder_chooser
+from ffcluster.services.choice import RegistryJudge
 from ffcluster.services.config import ServerSettings
+from ffcluster.services.detection import Examined, examine_machine, machine_state_dir
 from ffcluster.services.submission import make_spec
-from ffcluster.services.worker import usable_cpus
 
 # Even a very slow encoder shows its rate after so many times the film's length that it was given.
 _TRIAL_PATIENCE = 3.0
@@ -49,6 +48,8 @@ class FilmPlan:
         spec: The job, every default filled in.
         summary: The source's index in short.
         encoder: The encoder that would be used here.
+        device: The device it would run on, "" for the CPU.
+        fallback: Whether it would stand in for hardware.
         slots: Segments that would be encoded side by side here.
         segments: About how the film would be cut; workers' speeds decide when it is encoded.
         lost: What of the source the container cannot hold.
@@ -60,6 +61,8 @@ class FilmPlan:
     spec: JobSpec
     summary: MediaSummary
     encoder: str
+    device: str
+    fallback: bool
     slots: int
     segments: tuple[FrameRange, ...]
     lost: tuple[str, ...]
@@ -73,13 +76,13 @@ class DryRun:
 
     Args:
         reactor: Twisted's reactor.
-        ffmpeg: The ffmpeg to use, or None to look for one.
+        ffmpegs: The ffmpegs to use, the preferred one first; () to look for one.
         trial_s: Longest stretch of film to encode for the estimate; 0 for none.
     """
 
-    def __init__(self, reactor: Any, *, ffmpeg: str | None, trial_s: float) -> None:
+    def __init__(self, reactor: Any, *, ffmpegs: Sequence[str], trial_s: float) -> None:
         self._reactor = reactor
-        self._ffmpeg = ffmpeg
+        self._ffmpegs = ffmpegs
         self._trial_s = trial_s
         self._runner = Runner(reactor)
         self._registry = Registry.load()
@@ -101,12 +104,16 @@ class DryRun:
 
     async def _plan(self, source: Path, request: JobRequest, folder: Path) -> FilmPlan:
         spec = make_spec(request, ServerSettings(), self._registry)
-        build = await inspect(find_ffmpeg(self._ffmpeg, os.environ), self._runner)
+        machine = await examine_machine(
+            self._runner, self._ffmpegs, self._registry, machine_state_dir()
+        )
         summary = await self._helper.index(
             source, folder / "index", allow_damaged=spec.allow_damaged
         )
         carry = plan_carry(await self._helper.facts(), spec)
-        capability = await self._capability(build, spec, summary)
+        chosen = self._choose(machine, spec, summary)
+        capability = chosen.capability
+        build = machine.build_for(capability)
         trial_fps = await self._trial(build, spec, summary, capability, folder)
         slots = 1 if spec.profile.needs_single_segment else capability.slots
         rate_fps = trial_fps * slots if trial_fps else None
@@ -115,6 +122,8 @@ class DryRun:
             spec=spec,
             summary=summary,
             encoder=capability.encoder,
+            device=capability.device,
+            fallback=chosen.fallback,
             slots=slots,
             segments=tuple(segments),
             lost=carry.lost,
@@ -123,15 +132,23 @@ class DryRun:
             estimate_s=summary.frame_count / rate_fps if rate_fps else None,
         )
 
-    async def _capability(
-        self, build: FfmpegBuild, spec: JobSpec, summary: MediaSummary
-    ) -> Capability:
-        machine = Machine(usable_cpus(), sys.platform)
-        found = await detect(self._registry, build, machine, self._runner)
-        choice = encoder_chooser(self._registry)(spec, summary.video, [found.capabilities])
-        if not isinstance(choice, str):
-            raise choice.to_error()
-        return next(c for c in found.capabilities if c.encoder == choice)
+    def _choose(self, machine: Examined, spec: JobSpec, summary: MediaSummary) -> Candidate:
+        """The candidate that suits best; software stands in only where no hardware can do it.
+
+        Raises:
+            FfclusterError: There is none, or the container cannot hold what is asked for.
+        """
+        judge = RegistryJudge(self._registry, lambda: machine.diagnoses)
+        reason = judge.carries_mixture(spec) if spec.mix else ""
+        if reason:
+            raise IncompatibleSegments(
+                message=f"Different encoders cannot share this file: {reason}.",
+                advice="Choose another codec, or leave --mix out.",
+            )
+        found = judge.candidates(spec, summary.video, machine.capabilities)
+        if isinstance(found, ErrorReport):
+            raise found.to_error()
+        return max(found, key=lambda candidate: (not candidate.fallback, candidate.rank))
 
     async def _trial(
         self,
@@ -144,7 +161,7 @@ class DryRun:
         """Encode a stretch out of the middle of the film; answers its frames per second."""
         if self._trial_s <= 0 or not spec.profile.keeps_timing:
             return None
-        frames = _middle(summary, self._trial_s)
+        frames = middle(summary, self._trial_s)
         context = spec.profile.context_frames
         piece = await self._helper.cut(frames, PreRoll.KEYFRAME, context, folder / "piece.mkv")
         order = EncodeOrder(
@@ -152,13 +169,19 @@ class DryRun:
             profile=spec.profile,
             encoder=capability.encoder,
             video=summary.video,
+            device=capability.device,
             trim_start_s=piece.trim_start_s,
             trim_end_s=piece.trim_end_s,
             decoded_check=False,
         )
         backend = self._registry.backend(capability.backend)
         arguments = backend.arguments(
-            build, capability, spec.profile, summary.video, threads=capability.threads
+            build,
+            capability,
+            self._registry.fitted(capability, spec.profile),
+            summary.video,
+            threads=capability.threads,
+            hardware_decode=spec.hardware_decode and capability.hardware_decode,
         )
         seen: list[Progress] = []
         started_s = self._reactor.seconds()
@@ -179,14 +202,6 @@ class DryRun:
             done = max((p.frame or 0 for p in seen), default=0)
             return done / elapsed_s if done else None
         return len(frames) / proof.encode_s if proof.encode_s else None
-
-
-def _middle(summary: MediaSummary, trial_s: float) -> FrameRange:
-    wanted = max(1, min(summary.frame_count, round(trial_s * summary.mean_fps)))
-    earliest = (summary.frame_count - wanted) // 2
-    before = [cut for cut in summary.cut_frames if cut <= earliest]
-    first = before[-1] if before else 0
-    return FrameRange(first, first + wanted)
 
 
 def _segment_frames(summary: MediaSummary, slots: int, fps: float | None) -> int:

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from ffcluster.core import reporting
 from ffcluster.core.cluster import ClusterState
 from ffcluster.core.effects import (
     CheckResult,
@@ -37,9 +38,11 @@ from ffcluster.core.events import (
     SourceIndexed,
 )
 from ffcluster.core.model import EncodeOrder, Epoch, JobId, JobOutcome, WorkerId
+from ffcluster.encoders.registry import Registry
 from ffcluster.errors import ErrorReport, FfclusterError
 from ffcluster.net import messages
 from ffcluster.net.bulk_server import Readable
+from ffcluster.services import making
 from ffcluster.services.gateway import Session
 from ffcluster.services.jobmedia import JobMedia
 from ffcluster.services.shelf import TicketShelf
@@ -53,6 +56,7 @@ class EffectRunner:
     Args:
         state: The cluster's state; only read here.
         shelf: Where pieces, results and outputs are fetched and put.
+        registry: The plugins, which know each encoder's own scales.
         post: Takes an event in.
         session_of: The open session of a worker, or None.
         changed: Told of every job that a viewer should see anew.
@@ -63,6 +67,7 @@ class EffectRunner:
         self,
         state: ClusterState,
         shelf: TicketShelf,
+        registry: Registry,
         *,
         post: Callable[[Event], None],
         session_of: Callable[[WorkerId], Session | None],
@@ -71,6 +76,7 @@ class EffectRunner:
     ) -> None:
         self._state = state
         self._shelf = shelf
+        self._registry = registry
         self._post = post
         self._session_of = session_of
         self._changed = changed
@@ -119,7 +125,10 @@ class EffectRunner:
 
     async def _offer(self, effect: OfferAttempt) -> None:
         media = self._media[effect.job_id]
-        cut = await media.cut(effect.epoch, effect.frames, effect.pre_roll, effect.encoder)
+        attempt = self._state.attempts.get(effect.epoch)
+        if attempt is None:
+            return
+        cut = await media.cut(effect, self._registry.fitted(attempt.capability, media.spec.profile))
         session = self._session_of(effect.worker_id)
         if effect.epoch not in self._state.attempts or session is None:
             media.drop_piece(effect.epoch)
@@ -165,8 +174,9 @@ class EffectRunner:
     @carry_out.register
     def _(self, effect: JoinSegment) -> None:
         async def append() -> None:
-            media = self._media[effect.job_id]
-            await media.append(effect.epoch, effect.frames, effect.report)
+            media, job = self._media[effect.job_id], self._state.jobs[effect.job_id]
+            mixes = job.spec.mix and len({kind for crew in job.crews for kind in crew.kinds}) > 1
+            await media.append(effect.epoch, effect.frames, effect.report, mixes=mixes)
 
         self._work(append(), lambda error: JobFailed(effect.job_id, error))
 
@@ -176,7 +186,10 @@ class EffectRunner:
             job = self._state.jobs[effect.job_id]
             committed = [s.committed for s in job.segments.values() if s.committed is not None]
             proofs = [attempt.proof for attempt in committed if attempt.proof is not None]
-            outcome = await self._media[effect.job_id].finish(proofs)
+            made_by = reporting.contributions(job)
+            used = dict.fromkeys(attempt.capability for attempt in committed)
+            notes = making.notes(job.spec.profile, made_by, used, proofs, self._registry)
+            outcome = await self._media[effect.job_id].finish(proofs, made_by, notes)
             self._shelf.show_output(
                 effect.job_id, Readable(Path(outcome.path), outcome.size_bytes, outcome.sha256)
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from ffcluster.errors import NoUsableEncoder
+from ffcluster.media.machine import usable_cpus
 from ffcluster.net.client import CoordinatorClient
 from ffcluster.services.config import ServerSettings, WorkerSettings
 from ffcluster.services.coordinator import CoordinatorService
-from ffcluster.services.worker import WorkerService, usable_cpus
+from ffcluster.services.worker import WorkerService
 
 _HOST = "127.0.0.1"
 # Nothing here is overloaded by a retry that comes soon: coordinator and worker are one process.
@@ -43,7 +45,7 @@ class EmbeddedCluster:
         folder: Path,
         *,
         workers: int = 1,
-        ffmpeg: str | None = None,
+        ffmpegs: Sequence[str] = (),
         exactly: bool = True,
     ) -> None:
         self._reactor = reactor
@@ -63,11 +65,11 @@ class EmbeddedCluster:
                 exactly=exactly,
                 retry_delay_s=_RETRY_DELAY_S,
                 token=self._token,
-                ffmpeg=ffmpeg,
+                ffmpeg=ffmpegs[0] if ffmpegs else None,
             ),
         )
         self._worker_count = workers
-        self._ffmpeg = ffmpeg
+        self._ffmpegs = tuple(ffmpegs)
         self._workers: list[WorkerService] = []
         self._client: CoordinatorClient | None = None
         self._closed = False
@@ -106,7 +108,7 @@ class EmbeddedCluster:
             name=f"local-{number}" if several else "local",
             cpus=max(1, usable_cpus() // self._worker_count) if several else None,
             work_dir=self._folder / f"worker-{number}",
-            ffmpeg=self._ffmpeg,
+            ffmpeg=self._ffmpegs,
         )
 
     def _worker_gave_up(self, _code: int, worker: WorkerService) -> None:

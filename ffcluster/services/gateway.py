@@ -25,13 +25,15 @@ from ffcluster.core.events import (
     WorkerJoined,
     WorkerLeft,
 )
-from ffcluster.core.model import Epoch, JobId, JobRequest, WorkerId
+from ffcluster.core.model import Capability, Epoch, JobId, JobRequest, WorkerId
 from ffcluster.core.views import JobView, WorkerView
 from ffcluster.core.worker import WorkerFacts
 from ffcluster.errors import ErrorReport, FfclusterError, ProtocolError
 from ffcluster.net import codec, messages
 from ffcluster.net.session import HEARTBEAT_S, Liveness, negotiate
 from ffcluster.net.websocket import CLOSE_PROTOCOL, Connection
+from ffcluster.services.cleaning import clean
+from ffcluster.services.measurements import plausible
 
 log = Logger()
 
@@ -42,6 +44,7 @@ _decode_client = codec.decoder(messages.FromClient)
 # A peer may send this many messages that are not understood before its session ends.
 _PATIENCE = 10
 _MAX_SLOTS = 1024
+_MAX_NOTES = 16
 _MAX_WATCHES = 100
 
 
@@ -172,18 +175,21 @@ class Session:
 
     def _facts(self, hello: messages.Hello) -> WorkerFacts:
         address = self._connection.address if self._connection else ""
-        capabilities = tuple(
-            attrs.evolve(c, slots=min(max(1, c.slots), _MAX_SLOTS)) for c in hello.capabilities
-        )
+        hello = clean(hello)
+        capabilities = {c.key: _bounded(c) for c in hello.capabilities}
         return WorkerFacts(
-            name=_printable(hello.name) or address,
-            capabilities=capabilities,
+            name=hello.name or address,
+            capabilities=tuple(capabilities.values()),
             benchmark_duration_s=hello.benchmark_duration_s,
             cpus=hello.cpus,
-            version=_printable(hello.version),
-            platform=_printable(hello.platform),
-            ffmpeg=_printable(hello.ffmpeg),
+            version=hello.version,
+            platform=hello.platform,
+            ffmpeg=hello.ffmpeg,
             address=address,
+            builds=hello.builds,
+            plugins=hello.plugins,
+            diagnoses=hello.diagnoses,
+            measurements=tuple(m for m in hello.measurements if plausible(m)),
         )
 
     # --- workers -------------------------------------------------------------------------------
@@ -215,7 +221,8 @@ class Session:
             self._desk.post(AttemptReturned(epoch))
         else:
             assert self.worker_id is not None  # noqa: S101 - set by the greeting
-            self._desk.deliver(self.worker_id, message)
+            proof = clean(attrs.evolve(message.proof, notes=message.proof.notes[:_MAX_NOTES]))
+            self._desk.deliver(self.worker_id, attrs.evolve(message, proof=proof))
 
     # --- clients -------------------------------------------------------------------------------
 
@@ -268,6 +275,8 @@ class Session:
                     del self.watches[number]
 
 
-def _printable(text: str) -> str:
-    """Take out what could move the cursor of a terminal on which it is shown."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+def _bounded(capability: Capability) -> Capability:
+    """`capability` with slots and threads that plans can be made by."""
+    slots = min(max(1, capability.slots), _MAX_SLOTS)
+    threads = min(max(0, capability.threads), _MAX_SLOTS)
+    return attrs.evolve(capability, slots=slots, threads=threads)

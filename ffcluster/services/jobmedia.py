@@ -5,7 +5,7 @@ Owns the job's directory, its helper process and its join. Decides nothing about
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -13,18 +13,19 @@ from twisted.internet.defer import DeferredLock
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from ffcluster.core.effects import OfferAttempt
 from ffcluster.core.media import MediaSummary
 from ffcluster.core.model import (
+    Contribution,
     EncodeOrder,
     Epoch,
     JobId,
     JobOutcome,
     JobSpec,
-    PreRoll,
     ResultReport,
     SegmentProof,
 )
-from ffcluster.core.profile import RateMode
+from ffcluster.core.profile import Profile, RateMode
 from ffcluster.core.timeline import FrameRange
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.errors import FfclusterError, JoinFailed, ProtocolError
@@ -116,23 +117,30 @@ class JobMedia:
         self.summary = summary
         return summary
 
-    async def cut(
-        self, epoch: Epoch, frames: FrameRange, pre_roll: PreRoll, encoder: str
-    ) -> CutPiece:
-        """Cut the packets that an attempt at `frames` needs into a file of their own."""
-        summary, profile = self._indexed(), self.spec.profile
-        path = self.directory / "pieces" / f"{epoch}.mkv"
-        piece = await self._helper.cut(frames, pre_roll, profile.context_frames, path)
-        lossless = profile.rate.mode is RateMode.LOSSLESS
+    async def cut(self, offer: OfferAttempt, profile: Profile) -> CutPiece:
+        """Cut the packets that an attempt needs into a file of their own.
+
+        Args:
+            offer: The attempt.
+            profile: The job's profile, on the scales of the encoder that shall do it.
+        """
+        summary, frames = self._indexed(), offer.frames
+        path = self.directory / "pieces" / f"{offer.epoch}.mkv"
+        piece = await self._helper.cut(frames, offer.pre_roll, profile.context_frames, path)
+        compares = self.spec.exactly and profile.rate.mode is RateMode.LOSSLESS
         order = EncodeOrder(
             frames=frames,
             profile=profile,
-            encoder=encoder,
+            encoder=offer.encoder,
             video=summary.video,
+            device=offer.device,
+            # Lossless is proven against what ffmpeg decodes, not against what a device does.
+            hardware_decode=self.spec.hardware_decode and not compares,
             trim_start_s=piece.trim_start_s,
             trim_end_s=piece.trim_end_s,
-            decoded_check=self.spec.exactly,
-            picture_check=self.spec.exactly and lossless,
+            # Of a trial only the headers count.
+            decoded_check=self.spec.exactly and not offer.trial,
+            picture_check=compares and not offer.trial,
             counts_frames=profile.keeps_timing,
             stall_timeout_s=self._stall_timeout_s,
         )
@@ -168,16 +176,32 @@ class JobMedia:
 
     # --- the join ------------------------------------------------------------------------------
 
-    async def append(self, epoch: Epoch, frames: FrameRange, report: ResultReport) -> None:
+    async def append(
+        self, epoch: Epoch, frames: FrameRange, report: ResultReport, *, mixes: bool
+    ) -> None:
         """Append a committed result to the join; called strictly in order of frames.
+
+        Args:
+            epoch: The attempt that made it.
+            frames: Its frames.
+            report: What was found in it.
+            mixes: Whether segments with other parameter sets are to be expected: the join then
+                begins in a way that has room for them.
 
         Raises:
             JoinFailed, IncompatibleSegments, DiskFull: The join cannot go on.
         """
-        await self._join.append(_Committed(epoch, frames, report))
+        await self._join.append(_Committed(epoch, frames, report), mixes=mixes)
 
-    async def finish(self, proofs: list[SegmentProof]) -> JobOutcome:
+    async def finish(
+        self, proofs: Sequence[SegmentProof], made_by: Sequence[Contribution], notes: Sequence[str]
+    ) -> JobOutcome:
         """End the join, verify the whole file against the index, and publish it.
+
+        Args:
+            proofs: Of every committed segment.
+            made_by: Which encoder made how much of it.
+            notes: What else a person should know of how it was made.
 
         Raises:
             JoinFailed, IncompatibleSegments, VerificationFailed, OutputUnwritable, DiskFull:
@@ -211,9 +235,9 @@ class JobMedia:
             files.publish, self._partial, self._output_dir, self.spec.output_name
         )
         equal = [proof.pictures_equal for proof in proofs]
-        notes = [summary.damaged] if summary.damaged else []
+        told = [summary.damaged] if summary.damaged else []
         if not self.spec.exactly:
-            notes.append("not proven: the frames were counted in the container, not decoded")
+            told.append("not proven: the frames were counted in the container, not decoded")
         return JobOutcome(
             path=str(target),
             size_bytes=size,
@@ -223,7 +247,8 @@ class JobMedia:
             pictures_equal=all(equal) if equal and None not in equal else None,
             in_band_parameter_sets=self._join.in_band,
             lost=carry.lost,
-            notes=tuple(notes),
+            notes=(*told, *notes),
+            made_by=tuple(made_by),
         )
 
     async def close(self) -> None:
@@ -295,8 +320,13 @@ class _JoinQueue:
         """Frames in all results that were queued."""
         return sum(committed.report.frame_count for committed in self._committed)
 
-    async def append(self, committed: _Committed) -> None:
-        """Queue a result and wait until it is in the joiner's hands; raises what went wrong."""
+    async def append(self, committed: _Committed, *, mixes: bool) -> None:
+        """Queue a result and wait until it is in the joiner's hands; raises what went wrong.
+
+        What `mixes` says counts for the first result; later ones that differ start the join anew.
+        """
+        if not self._committed:
+            self.in_band = mixes
         self._committed.append(committed)
         await self._advance()
         if self._error is not None:

@@ -24,8 +24,10 @@ from ffcluster.services.values import (
     parse_path,
     parse_paths,
     parse_program,
+    parse_programs,
     parse_text,
     parse_word,
+    parse_words,
     size_between,
 )
 
@@ -81,6 +83,22 @@ _COMMON = {
         parse_program,
         "The ffmpeg to use.",
         "FFCLUSTER_FFMPEG, then PATH, then the imageio-ffmpeg package",
+    ),
+    "disable-plugin": Option(
+        "disable-plugin",
+        "disabled_plugins",
+        parse_words,
+        "A plugin to leave out, by name.",
+        "none",
+        repeatable=True,
+    ),
+    "allow-plugin": Option(
+        "allow-plugin",
+        "allowed_plugins",
+        parse_words,
+        "The only plugin to load, by name; may be given several times.",
+        "all that are installed",
+        repeatable=True,
     ),
 }
 
@@ -182,6 +200,8 @@ SERVER_OPTIONS: tuple[Option, ...] = (
         "1 TiB",
     ),
     _COMMON["ffmpeg"],
+    _COMMON["disable-plugin"],
+    _COMMON["allow-plugin"],
     Option(
         "shutdown-when-done",
         "shutdown_when_done",
@@ -221,8 +241,15 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         "slots",
         "slots",
         count_between(1, 1024),
-        "Segments to encode side by side.",
+        "Segments to encode side by side on the CPU.",
         "what pays off on this machine",
+    ),
+    Option(
+        "device-slots",
+        "device_slots",
+        count_between(1, 1024),
+        "Segments to encode side by side on each GPU or other device.",
+        "what its driver is known to allow",
     ),
     Option("encoder", "encoder", parse_word, "The only encoder to offer.", "all that work here"),
     _COMMON["token-file"],
@@ -234,7 +261,21 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         "Directory for pieces and results while they are needed.",
         "a folder by its name in the user's cache directory",
     ),
-    _COMMON["ffmpeg"],
+    attrs.evolve(
+        _COMMON["ffmpeg"],
+        parse=parse_programs,
+        help="An ffmpeg to use; of several, the first that can drives each encoder and device.",
+        repeatable=True,
+    ),
+    Option(
+        "state-dir",
+        "state_dir",
+        parse_path,
+        "Directory in which it is remembered what this machine can do.",
+        "the user's state directory",
+    ),
+    _COMMON["disable-plugin"],
+    _COMMON["allow-plugin"],
     Option(
         "drain-timeout",
         "drain_timeout_s",

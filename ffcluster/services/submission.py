@@ -41,6 +41,9 @@ def make_spec(request: JobRequest, settings: ServerSettings, registry: Registry)
         exactly=exactly,
         allow_damaged=request.allow_damaged,
         cut_frames=request.cut_frames,
+        mix=request.mix,
+        fallback=request.fallback,
+        hardware_decode=request.hardware_decode,
     )
 
 

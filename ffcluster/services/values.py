@@ -187,6 +187,31 @@ def parse_program(value: object) -> str:
     return str(Path(found).absolute())
 
 
+def parse_programs(value: object) -> tuple[str, ...]:
+    """Read one program or a list of them, each once, in order; see `parse_program`.
+
+    Raises:
+        BadValue: When one is not a program, or there is none.
+    """
+    return _each(value, parse_program)
+
+
+def parse_words(value: object) -> tuple[str, ...]:
+    """Read one name or a list of them, each once; see `parse_word`.
+
+    Raises:
+        BadValue: When one is not a name, or there is none.
+    """
+    return _each(value, parse_word)
+
+
+def _each(value: object, parse: Callable[[object], str]) -> tuple[str, ...]:
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise BadValue("one or more are allowed, not none")
+    return tuple(dict.fromkeys(parse(item) for item in values))
+
+
 def parse_interface(value: object) -> str:
     """Read a local address to listen on: an IPv4 or IPv6 address, or `localhost`.
 

@@ -317,6 +317,20 @@ def test_a_late_worker_is_tried_and_takes_part_when_its_class_fits() -> None:
     assert {share.name for share in job.shares.values() if share.frames} == {"a", "late"}
 
 
+def test_a_late_worker_is_tried_even_when_all_is_given_and_takes_what_waits_elsewhere() -> None:
+    sim = Simulation(Policy(required_workers=1, benchmark_duration_s=60))
+    sim.join("a", rate_fps=100)
+    job = sim.submit("j", 20_000)
+    sim.run(until_s=1)
+    while job.uncarved and not job.ended:
+        sim.run(until_s=sim.now + 1)
+    assert not job.ended
+    sim.join("late", rate_fps=100)
+    sim.run()
+    sim.assert_whole(job)
+    assert trials(sim) == [("late", "libx264")]
+
+
 def test_a_late_worker_waits_until_the_first_result_says_what_the_class_is() -> None:
     sim = Simulation(Policy(required_workers=1, benchmark_duration_s=60))
     sim.join("a", rate_fps=10)

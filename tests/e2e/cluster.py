@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -16,14 +19,27 @@ _READY = re.compile(r"coordinator listens on \S+ port (\d+)")
 _START_LIMIT_S = 60.0
 
 
-def twistd(*arguments: str, log: Path, cwd: Path) -> subprocess.Popen[bytes]:
+def twistd(
+    *arguments: str, log: Path, cwd: Path, env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     """Start one twistd service in the foreground, its log in a file."""
     command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *arguments]
     with log.open("wb") as file:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
         )  # fmt: skip
+
+
+def run(
+    *arguments: object, timeout_s: float = 120, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run an `ffcluster` command to its end."""
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("ffcluster")), *map(str, arguments)],
+        capture_output=True, text=True, timeout=timeout_s, check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, **(env or {})},
+    )  # fmt: skip
 
 
 def wait_for(what: str, test: object, limit_s: float = _START_LIMIT_S) -> object:
@@ -67,9 +83,14 @@ def descendants(pid: int) -> list[int]:
 
 @attrs.define
 class Cluster:
-    """One coordinator and its workers, in one directory."""
+    """One coordinator and its workers, in one directory.
+
+    Attributes:
+        env: Variables of every process that is started, beside those of this one.
+    """
 
     directory: Path
+    env: Mapping[str, str] = attrs.field(factory=dict)
     coordinator: subprocess.Popen[bytes] | None = None
     workers: dict[str, subprocess.Popen[bytes]] = attrs.field(factory=dict)
     port: int = 0
@@ -94,7 +115,7 @@ class Cluster:
             "--state-dir", str(self.directory / "state"),
             "--output-dir", str(self.outputs),
             *options,
-            log=log, cwd=self.directory,
+            log=log, cwd=self.directory, env=self.env,
         )  # fmt: skip
 
         def listening() -> object:
@@ -105,7 +126,9 @@ class Cluster:
         self.port = int(wait_for("the coordinator", listening)[1])  # type: ignore[index]
         return self
 
-    def add_worker(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+    def add_worker(
+        self, name: str, *options: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start a worker; it may take a moment until it is connected."""
         self.workers[name] = twistd(
             "ffcluster-worker",
@@ -114,9 +137,27 @@ class Cluster:
             "--name", name,
             "--work-dir", str(self.directory / f"work-{name}"),
             *options,
-            log=self.directory / f"{name}.log", cwd=self.directory,
+            log=self.directory / f"{name}.log", cwd=self.directory, env={**self.env, **(env or {})},
         )  # fmt: skip
         return self.workers[name]
+
+    def ask(self, *arguments: object) -> list[dict[str, Any]]:
+        """Run a command against the cluster; answers the jobs or workers that it describes."""
+        done = run(*arguments, "--coordinator", self.url, "--json", env=self.env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        described = (row.get("job") or row.get("worker") for row in rows)
+        return [row for row in described if isinstance(row, dict)]
+
+    def submit(self, film: Path, name: str, *options: str) -> str:
+        """Submit a job; answers its id."""
+        (submitted, *_) = self.ask("submit", film, name, "--on-server", *options)
+        return str(submitted["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """Describe a job with all its segments."""
+        (found,) = self.ask("job", job_id, "--segments")
+        return found
 
     def stop(self) -> None:
         """End everything that was started, by pid, whatever state it is in."""

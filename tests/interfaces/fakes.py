@@ -162,7 +162,7 @@ def runtime_with(
         return client
 
     async def start_local(
-        reactor: Any, folder: Path, workers: int, ffmpeg: str | None, exactly: bool
+        reactor: Any, folder: Path, workers: int, ffmpegs: Sequence[str], exactly: bool
     ) -> LocalCluster:
         client.said.append(f"start {workers}")
         client.publish_to = folder

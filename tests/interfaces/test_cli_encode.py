@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ffcluster.core.model import Contribution, Fallback
 from ffcluster.core.profile import AudioMode, Codec, Profile, RateMode
 from ffcluster.errors import (
     EncodeFailed,
@@ -283,11 +284,40 @@ def test_job_options_reach_the_request(source: Path, target: Path) -> None:
     invoke(
         client, "encode", source, target,
         "--no-exactly", "--allow-damaged", "--cut-frames", "40,20",
+        "--mix", "--fallback", "allow", "--hardware-decode",
     )  # fmt: skip
     (request,) = client.requests
     assert request.exactly is False
     assert request.allow_damaged is True
     assert request.cut_frames == (20, 40)
+    assert (request.mix, request.fallback, request.hardware_decode) == (True, Fallback.ALLOW, True)
+
+
+def test_one_kind_of_strict_encoders_that_the_cpu_decodes_for_is_the_default(
+    source: Path, target: Path
+) -> None:
+    client = FakeClient()
+    invoke(client, "encode", source, target)
+    (request,) = client.requests
+    assert (request.mix, request.fallback) == (False, Fallback.STRICT)
+    assert request.hardware_decode is False
+
+
+def test_result_says_what_made_it(source: Path, target: Path) -> None:
+    made_by = (
+        Contribution("h264_nvenc", True, "ab" * 32, 3, 90),
+        Contribution("libx264", False, "cd" * 32, 1, 10, fallback=True),
+    )
+    note = "software stood in for hardware: libx264 made 1 segment (10 frames)"
+    final = job_view("Completed", outcome=outcome(made_by=made_by, notes=(note,)))
+    client = FakeClient(final=final)
+    shown = invoke(client, "encode", source, target, "--coordinator", URL).stdout
+    assert "h264_nvenc: 3 segments, 90 frames, kind abababab" in shown
+    assert "libx264 in place of hardware: 1 segments, 10 frames, kind cdcdcdcd" in shown
+    assert f"Note: {note}" in shown
+    target.unlink()
+    *_, result = objects(invoke(client, "encode", source, target, "--coordinator", URL, "--json"))
+    assert [row["fallback"] for row in result["made_by"]] == [False, True]
 
 
 def test_json_ends_with_the_result_and_names_types(source: Path, target: Path) -> None:

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 
+from ffcluster.core.model import (
+    Capability,
+    Contribution,
+    Diagnosis,
+    Measurement,
+    PluginSummary,
+)
+from ffcluster.core.profile import Codec
+from ffcluster.core.views import JobView, SegmentView, WorkerView
 from ffcluster.errors import Conflict, NotFound, Unauthorized, Unreachable
-from tests.interfaces.fakes import CONTENT, FakeClient, failed, invoke, job_view, objects
+from tests.interfaces.fakes import (
+    CONTENT,
+    FakeClient,
+    failed,
+    invoke,
+    job_view,
+    objects,
+    outcome,
+    worker_view,
+)
 
 COMMANDS = [["jobs"], ["workers"], ["job", "job1"], ["cancel", "job1"], ["wait", "job1"]]
 
@@ -120,6 +139,26 @@ def test_job_shows_workers_and_segments() -> None:
     assert line["job"]["segments"][0]["frame_count"] == 50
 
 
+def test_segments_show_what_made_them() -> None:
+    class Mixed(FakeClient):
+        async def job(self, job_id: str, *, segments: bool = False) -> JobView:
+            rows = (
+                SegmentView(0, 50, "committed", "attic", 1, encoder="h264_nvenc", device="cuda:0",
+                            kind="ab" * 32),
+                SegmentView(50, 50, "committed", "cellar", 2, encoder="libx264", fallback=True,
+                            kind="cd" * 32),
+                SegmentView(100, 50, "pending"),
+            )  # fmt: skip
+            made_by = (Contribution("libx264", False, "cd" * 32, 1, 50, fallback=True),)
+            return job_view("Completed", segments=rows, outcome=outcome(made_by=made_by))
+
+    shown = invoke(Mixed(), "job", "job1", "--segments").stdout
+    rows = {tuple(line.split()) for line in shown.splitlines()}
+    assert ("0", "50", "committed", "attic", "h264_nvenc", "cuda:0", "abababab", "1") in rows
+    assert "libx264 (in place of hardware)  CPU     cdcdcdcd" in shown
+    assert "libx264 in place of hardware: 1 segments, 50 frames, kind cdcdcdcd" in shown
+
+
 def test_unknown_job_is_refused() -> None:
     result = invoke(FakeClient(), "job", "nope")
     assert result.exit_code == 5
@@ -140,6 +179,68 @@ def test_workers_lists_them_with_their_encoders() -> None:
     assert "libx264" in result.stdout
     lines = objects(invoke(FakeClient(), "workers", "--json"))
     assert lines[0]["worker"]["capabilities"][0]["codec"] == "h264"
+
+
+@pytest.mark.parametrize("how", [["--verbose"], ["attic"]])
+def test_details_of_a_worker_say_what_works_what_does_not_and_what_to_do(how: list[str]) -> None:
+    shown = invoke(Detailed(), "workers", *how).stdout
+    for words in (
+        "attic", "9.0.2, 5.1.9", "h264_nvenc", "cuda:0 (RTX 4070, driver 560.35)", "temporal-aq",
+        "no permission for /dev/dri/renderD128", "add the user to the group render",
+        "ffcluster-plugin-nvenc 0.1.0", "switched off", "it raised KeyError", "93.4", "1280x720",
+    ):  # fmt: skip
+        assert words in shown, words
+
+
+def test_details_are_the_same_for_programs() -> None:
+    (line, _) = objects(invoke(Detailed(), "workers", "attic", "--json"))
+    worker = line["worker"]
+    assert worker["diagnoses"][0]["hint"] == "add the user to the group render"
+    assert worker["measurements"][0]["vmaf"] == 93.4
+    assert worker["plugins"][1]["enabled"] is False
+    assert worker["builds"] == ["9.0.2", "5.1.9"]
+
+
+def test_worker_that_is_not_there_is_refused() -> None:
+    result = invoke(Detailed(), "workers", "attic", "cellar")
+    assert result.exit_code == 5
+    assert "cellar" in result.stderr
+
+
+def test_list_of_workers_shows_their_devices() -> None:
+    assert "cuda:0, CPU" in invoke(Detailed(), "workers").stdout
+
+
+class Detailed(FakeClient):
+    """A coordinator whose worker has a GPU, and one that does not work."""
+
+    async def workers(self) -> list[WorkerView]:
+        nvenc = Capability(
+            "h264_nvenc", Codec.H264, "nvenc", "cuda:0", device_name="RTX 4070", driver="560.35",
+            without=("temporal-aq",),
+        )  # fmt: skip
+        view = worker_view()
+        return [
+            attrs.evolve(
+                view,
+                capabilities=(*view.capabilities, nvenc),
+                builds=("9.0.2", "5.1.9"),
+                plugins=(
+                    PluginSummary("nvenc", "ffcluster-plugin-nvenc", "0.1.0", ("nvenc",)),
+                    PluginSummary("qsv", enabled=False),
+                    PluginSummary("odd", error="it raised KeyError"),
+                ),
+                diagnoses=(
+                    Diagnosis(
+                        "vaapi", "/dev/dri/renderD128", "no permission for /dev/dri/renderD128",
+                        "add the user to the group render",
+                    ),
+                ),
+                measurements=(
+                    Measurement("h264_nvenc", "cuda:0", "p5", 1280, 720, 800.0, 32.0, 3, vmaf=93.4),
+                ),
+            )
+        ]  # fmt: skip
 
 
 def test_no_workers_tells_the_command_that_starts_one() -> None:

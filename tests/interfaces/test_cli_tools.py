@@ -14,14 +14,29 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ffcluster.core.media import MediaSummary, VideoFormat
-from ffcluster.core.model import Capability, JobRequest
+from ffcluster.core.model import (
+    Capability,
+    Diagnosis,
+    JobRequest,
+    Measurement,
+    PluginSummary,
+)
 from ffcluster.core.profile import Codec
 from ffcluster.core.timeline import FrameRange, TimeBase
-from ffcluster.errors import ContainerUnsuitable, FfmpegMissing, SourceUnreadable
+from ffcluster.encoders.backend import DeviceNode, Machine, Probe, ProbeOutcome
+from ffcluster.encoders.registry import Registry
+from ffcluster.errors import (
+    Code,
+    ContainerUnsuitable,
+    ErrorReport,
+    FfmpegMissing,
+    SourceUnreadable,
+)
 from ffcluster.interfaces.cli.main import _COMMANDS, cli
 from ffcluster.media.verify import ComparisonReport
 from ffcluster.services.config import read_token_file
-from ffcluster.services.doctor import Findings
+from ffcluster.services.detection import Trial, machine_state_dir
+from ffcluster.services.doctor import BuildSummary, Findings
 from ffcluster.services.dryrun import FilmPlan
 from tests.interfaces.fakes import FakeClient, invoke, job_spec, objects, runtime_with
 
@@ -78,34 +93,111 @@ def test_bad_profiles_file_is_a_usage_error(tmp_path: Path, text: str, problem: 
 
 def findings(**changes: Any) -> Findings:
     found = Findings(
-        ffmpeg="/usr/bin/ffmpeg", ffmpeg_version="9.0.2", cpus=2, plugins=(("software", "0.1.0"),),
-        capabilities=(Capability("libx264", Codec.H264, slots=2, threads=1),),
-        unusable=("nvenc h264_nvenc: no GPU visible",), limitations=("no nice here",),
+        machine=Machine(
+            2,
+            "linux",
+            (DeviceNode("/dev/dri/renderD128", "0x8086", "i915", "Intel UHD", usable=False),),
+            (("nvidia", "535.104.05"),),
+        ),
+        builds=(
+            BuildSummary("/usr/bin/ffmpeg", "9.0.2", has_vmaf=True),
+            BuildSummary("/opt/ffmpeg", "5.1.9"),
+        ),
+        plugins=(PluginSummary("software", "ffcluster", "0.1.0", ("software",)),),
+        capabilities=(
+            Capability("libx264", Codec.H264, slots=2, threads=1, ffmpeg="9.0.2"),
+            Capability(
+                "h264_nvenc", Codec.H264, "nvenc", "cuda:0", slots=3, device_name="RTX 4070",
+                bit_depths=(8, 10), without=("temporal-aq",), hardware_decode=True,
+            ),
+        ),
+        diagnoses=(
+            Diagnosis("qsv", "/dev/dri/renderD128", "no permission", "join the group render",
+                      ffmpeg="5.1.9"),
+        ),
+        errors=(ErrorReport(Code.PLUGIN, "the plugin odd failed", "update it"),),
+        measurements=(Measurement("libx264", "", "fast", 1920, 1080, 51.23, 2.0, 2, vmaf=95.04),),
+        warnings=("no plugin is called nvnec",),
+        limitations=("no nice here",),
+        tried=(
+            Trial("9.0.2", Probe("nvenc", ("-c:v", "h264_nvenc")), ProbeOutcome(0, stderr="ok")),
+        ),
+        elapsed_s=0.42,
     )  # fmt: skip
     return attrs.evolve(found, **changes)
 
 
-def doctor(found: Findings | Exception, *arguments: str) -> Result:
-    async def examine(reactor: Any, ffmpeg: str | None) -> Findings:
+Asked = list[tuple[tuple[str, ...], tuple[str, ...], Path, bool]]
+
+
+def doctor(
+    found: Findings | Exception, *arguments: str | Path, asked: Asked | None = None
+) -> Result:
+    async def examine(
+        reactor: Any, ffmpegs: tuple[str, ...], registry: Registry, state_dir: Path, *, fresh: bool
+    ) -> Findings:
         if isinstance(found, Exception):
             raise found
+        if asked is not None:
+            enabled = tuple(plugin.name for plugin in registry.plugins if plugin.enabled)
+            asked.append((ffmpegs, enabled, state_dir, fresh))
         return found
 
     runtime = attrs.evolve(runtime_with(FakeClient()), examine=examine)
-    return CliRunner().invoke(cli, ["doctor", *arguments], obj=runtime)
+    return CliRunner().invoke(cli, ["doctor", *map(str, arguments)], obj=runtime)
 
 
-def test_doctor_shows_ffmpeg_encoders_and_what_is_missing() -> None:
+def test_doctor_shows_what_works_what_does_not_and_what_to_do() -> None:
     result = doctor(findings())
     assert result.exit_code == 0
-    for part in ("ffmpeg 9.0.2 at /usr/bin/ffmpeg", "libx264", "no GPU visible", "no nice here"):
-        assert part in result.stdout
-    (line,) = objects(doctor(findings(), "--json"))
+    for part in (
+        "9.0.2", "/usr/bin/ffmpeg", "/opt/ffmpeg", "ffcluster 0.1.0", "libx264", "CPU",
+        "cuda:0 (RTX 4070)", "8/10", "temporal-aq", "Intel UHD", "NO PERMISSION", "535.104.05",
+        "no permission", "join the group render", "the plugin odd failed", "update it", "51.2",
+        "95.0", "no plugin is called nvnec", "no nice here", "0.4 s",
+    ):  # fmt: skip
+        assert part in result.stdout, part
+
+
+def test_doctor_in_json_gives_every_command_that_was_run_then_the_result() -> None:
+    probe, line = objects(doctor(findings(), "--json"))
+    assert (probe["type"], probe["ffmpeg"]) == ("probe", "9.0.2")
+    assert probe["probe"]["argv"] == ["-c:v", "h264_nvenc"]
+    assert probe["outcome"]["stderr"] == "ok"
+    assert line["type"] == "result"
     assert line["capabilities"][0]["encoder"] == "libx264"
+    assert line["diagnoses"][0]["hint"] == "join the group render"
+    assert line["machine"]["devices"][0]["usable"] is False
+    assert line["errors"][0]["code"] == "plugin"
+    assert line["measurements"][0]["vmaf"] == 95.04
+    assert [build["version"] for build in line["builds"]] == ["9.0.2", "5.1.9"]
+
+
+def test_doctor_says_what_is_remembered_and_how_to_try_anew() -> None:
+    assert "--fresh" in doctor(findings(cached=True)).stdout
+    assert "--fresh" not in doctor(findings()).stdout
+
+
+def test_doctor_passes_on_ffmpegs_plugins_place_and_freshness(tmp_path: Path) -> None:
+    asked: Asked = []
+    one, other = "/opt/one", "/opt/other"
+    result = doctor(
+        findings(), "--ffmpeg", one, "--ffmpeg", other, "--state-dir", tmp_path, "--fresh",
+        "--allow-plugin", "software", asked=asked,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert asked == [((one, other), ("software",), tmp_path, True)]
+    doctor(findings(), "--disable-plugin", "software", asked=asked)
+    assert "software" not in asked[1][1]
+    assert asked[1][2] == machine_state_dir()
+    assert asked[1][3] is False
 
 
 def test_doctor_fails_when_nothing_can_encode() -> None:
-    assert doctor(findings(capabilities=())).exit_code == 1
+    result = doctor(findings(capabilities=(), measurements=()))
+    assert result.exit_code == 1
+    assert "No encoder works here." in result.stdout
+    assert "ffcluster benchmark" in result.stdout
     assert doctor(FfmpegMissing(message="no ffmpeg")).exit_code == 1
 
 
@@ -113,7 +205,7 @@ def film_plan() -> FilmPlan:
     video = VideoFormat("h264", 1280, 720, "yuv420p", TimeBase(1, 25), (25, 1))
     summary = MediaSummary(video, 100, 0, 100, [0, 50])  # type: ignore[arg-type]
     return FilmPlan(
-        spec=job_spec(), summary=summary, encoder="libx264", slots=2,
+        spec=job_spec(), summary=summary, encoder="libx264", device="", fallback=False, slots=2,
         segments=(FrameRange(0, 50), FrameRange(50, 100)), lost=("chapters",), notes=("a note",),
         trial_fps=25.0, estimate_s=2.0,
     )  # fmt: skip
@@ -234,7 +326,9 @@ def test_every_command_and_option_is_documented() -> None:
     context = click.Context(cli)
     for name in _COMMANDS:
         assert f"`{name}" in text, name
-    for command in ("encode", "plan", "verify", "submit", "wait"):
+    for command in (
+        "encode", "plan", "verify", "submit", "wait", "doctor", "benchmark", "plugins",
+    ):  # fmt: skip
         found = cli.get_command(context, command)
         assert found is not None
         flags = [flag for p in found.params for flag in p.opts if flag.startswith("--")]

@@ -118,6 +118,8 @@ BAD_SERVER_VALUES = [
     ("file-name-output", "../film.mkv", "--output-dir"),
     ("file-name-output", "film.avi", "mp4"),
     ("output-dir", "", "path"),
+    ("disable-plugin", "a/b", "letters"),
+    ("allow-plugin", [], "not none"),
     ("port", "70000", "65535"),
     ("exactly", "perhaps", "true or false"),
     ("chunk-size", "1 parsec", "KiB"),
@@ -164,6 +166,10 @@ BAD_WORKER_VALUES = [
     ("drain-timeout", "never", "seconds"),
     ("cpus", "0", "1 to"),
     ("token-file", "/no/such/token", "cannot be read"),
+    ("device-slots", "0", "1 to 1024"),
+    ("state-dir", "", "path"),
+    ("disable-plugin", "a b", "letters"),
+    ("allow-plugin", "", "letters"),
 ]
 
 
@@ -194,6 +200,33 @@ def test_command_line_beats_file_and_file_beats_default(tmp_path: Path) -> None:
 def test_alias_on_the_command_line_beats_the_other_name_in_the_file(tmp_path: Path) -> None:
     config = write(tmp_path, "[server]\nrequired-clients = 2\n")
     assert load_server_settings({"required-workers": "4"}, config).required_workers == 4
+
+
+def test_worker_takes_several_ffmpegs_in_their_order_each_once(tmp_path: Path) -> None:
+    programs = [str(program(tmp_path, name)) for name in ("new", "old")]
+    settings = load_worker_settings({"ffmpeg": [*programs, programs[0]]})
+    assert settings.ffmpeg == tuple(programs)
+    config = write(tmp_path, f"[worker]\nffmpeg = {programs!r}\n")
+    assert load_worker_settings({}, config).ffmpeg == tuple(programs)
+    assert load_worker_settings({"ffmpeg": programs[1]}, config).ffmpeg == (programs[1],)
+    assert load_worker_settings({}).ffmpeg == ()
+    with pytest.raises(InvalidOption, match="program that exists"):
+        load_worker_settings({"ffmpeg": [programs[0], str(tmp_path / "none")]})
+
+
+def program(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_plugins_are_left_out_and_allowed_by_name(tmp_path: Path) -> None:
+    config = write(tmp_path, '[server]\ndisable-plugin = "qsv"\nallow-plugin = ["software"]\n')
+    settings = load_server_settings({}, config)
+    assert (settings.disabled_plugins, settings.allowed_plugins) == (("qsv",), ("software",))
+    worker = load_worker_settings({"disable-plugin": ["qsv", "amf"]})
+    assert (worker.disabled_plugins, worker.allowed_plugins) == (("qsv", "amf"), None)
 
 
 def test_two_names_of_one_option_together_are_refused() -> None:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 from twisted.internet.defer import Deferred
 
 from ffcluster.core import events
-from ffcluster.core.model import Capability, JobRequest, SegmentProof
+from ffcluster.core.model import (
+    Capability,
+    Diagnosis,
+    JobRequest,
+    Measurement,
+    PluginSummary,
+    SegmentProof,
+    Trouble,
+)
 from ffcluster.core.profile import Codec
 from ffcluster.errors import Code, ErrorReport
 from ffcluster.net import messages
@@ -95,6 +104,48 @@ def test_names_cannot_move_the_cursor_of_a_terminal(desk: FakeDesk) -> None:
     assert isinstance(joined, events.WorkerJoined)
     assert joined.facts.name == "?[2Jattic??"
     assert joined.facts.ffmpeg == "7?"
+
+
+def test_what_a_worker_says_of_its_machine_is_kept_printable_and_plausible(desk: FakeDesk) -> None:
+    session, _ = opened(desk)
+    measured = Measurement("libx264", "", "medium", 1280, 720, 90.0, 3.6, 2)
+    told = hello(
+        capabilities=(
+            Capability("libx264", Codec.H264, threads=-4, device_name="a\x1b[2J"),
+            Capability("libx264", Codec.H264, slots=7),
+            Capability("h264_nvenc", Codec.H264, "nvenc", "cuda:0"),
+        ),
+        builds=("9.0.2", "5\x07"),
+        plugins=(PluginSummary("nvenc", error="broken\r"),),
+        diagnoses=(Diagnosis("vaapi", "", "x" * 5000, "do\x1bit", trouble=Trouble.BUSY),),
+        measurements=(measured, attrs.evolve(measured, fps=-1.0), attrs.evolve(measured, width=0)),
+    )
+    say(session, told)
+    (joined,) = desk.events
+    assert isinstance(joined, events.WorkerJoined)
+    facts = joined.facts
+    # One capability for each encoder and device: the last that it says.
+    assert [(c.encoder, c.device, c.slots) for c in facts.capabilities] == [
+        ("libx264", "", 7), ("h264_nvenc", "cuda:0", 1),
+    ]  # fmt: skip
+    assert all(c.threads >= 0 for c in facts.capabilities)
+    assert facts.builds == ("9.0.2", "5?")
+    assert facts.plugins[0].error == "broken?"
+    (diagnosis,) = facts.diagnoses
+    assert (len(diagnosis.cause), diagnosis.hint) == (1000, "do?it")
+    assert diagnosis.trouble is Trouble.BUSY
+    assert facts.measurements == (measured,)
+
+
+def test_notes_of_a_result_are_bounded_and_printable(desk: FakeDesk) -> None:
+    session, _ = opened(desk)
+    say(session, hello())
+    desk.live[7] = "attic"
+    proof = SegmentProof(10, notes=("odd\x1b[2J", *("more" for _ in range(100))))
+    say(session, messages.Result(7, 1, "0" * 64, proof))
+    ((_, result),) = desk.delivered
+    assert result.proof.notes[0] == "odd?[2J"
+    assert len(result.proof.notes) == 16
 
 
 @pytest.mark.parametrize(

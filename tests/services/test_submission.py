@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffcluster.core.model import JobRequest, JobSpec
+from ffcluster.core.model import Fallback, JobRequest, JobSpec
 from ffcluster.core.profile import Codec, Container, Profile, RateControl, RateMode
 from ffcluster.encoders.registry import Registry
 from ffcluster.errors import ContainerUnsuitable, FfclusterError, InvalidOption, Refused
@@ -143,3 +143,10 @@ def test_cut_before_the_first_frame_is_refused(cuts: tuple[int, ...]) -> None:
 def test_lossless_profile_is_carried_over_unchanged() -> None:
     profile = Profile(rate=RateControl(RateMode.LOSSLESS))
     assert spec(profile=profile).profile == profile
+
+
+def test_how_encoders_may_share_a_job_is_passed_on() -> None:
+    made = spec(mix=True, fallback=Fallback.ALLOW, hardware_decode=True)
+    assert (made.mix, made.fallback, made.hardware_decode) == (True, Fallback.ALLOW, True)
+    plain = spec()
+    assert (plain.mix, plain.fallback, plain.hardware_decode) == (False, Fallback.STRICT, False)

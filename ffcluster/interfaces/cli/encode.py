@@ -18,6 +18,7 @@ from ffcluster.interfaces.cli.options import (
     FfclusterCommand,
     JobOptions,
     coordinator_options,
+    ffmpegs_option,
     job_options,
     read_token,
 )
@@ -38,7 +39,7 @@ class EncodeOrder:
     on_server: bool = False
     detach: bool = False
     workers: int = 1
-    ffmpeg: str | None = None
+    ffmpeg: tuple[str, ...] = ()
 
 
 @click.command(cls=FfclusterCommand, short_help="Encode INPUT into OUTPUT.")
@@ -54,7 +55,7 @@ class EncodeOrder:
     show_default=True,
     help="Workers to start here; each gets its share of the cores.",
 )
-@click.option("--ffmpeg", help="The ffmpeg to use here.  [default: the first that is found]")
+@ffmpegs_option
 @click.option("-y", "--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @job_options
 @click.pass_obj

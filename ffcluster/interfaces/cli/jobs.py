@@ -9,8 +9,17 @@ from typing import Any
 import click
 
 from ffcluster.core.views import JobView, WorkerView
+from ffcluster.errors import NotFound
 from ffcluster.interfaces.cli.files import check_source, check_target
 from ffcluster.interfaces.cli.following import fetch, follow, submit_source
+from ffcluster.interfaces.cli.machines import (
+    capabilities_table,
+    device_in_words,
+    devices_of,
+    diagnoses_lines,
+    measurements_table,
+    plugins_table,
+)
 from ffcluster.interfaces.cli.options import (
     FfclusterCommand,
     JobOptions,
@@ -20,7 +29,7 @@ from ffcluster.interfaces.cli.options import (
 )
 from ffcluster.interfaces.cli.output import Exit, Output, clock, megabytes, table
 from ffcluster.interfaces.cli.progress import headline, percent_of, progress_for
-from ffcluster.interfaces.cli.report import report
+from ffcluster.interfaces.cli.report import kind_in_words, made_in_words, report, used_by
 from ffcluster.interfaces.cli.runtime import Client, Runtime
 
 
@@ -136,10 +145,10 @@ def jobs(runtime: Runtime, /, output: Output, coordinator: str, token_file: Path
         output.emit("result", count=len(views))
         rows = [
             (view.id, view.state, f"{percent_of(view):.0f} %", f"{view.fps:.1f}", clock(view.eta_s),
-             view.spec.source_name, view.spec.output_name)
+             view.encoder or "-", view.spec.source_name, view.spec.output_name)
             for view in views
         ]  # fmt: skip
-        headings = ("ID", "STATE", "DONE", "FRAMES/S", "ETA", "SOURCE", "OUTPUT")
+        headings = ("ID", "STATE", "DONE", "FRAMES/S", "ETA", "ENCODER", "SOURCE", "OUTPUT")
         hint = "No jobs. Submit one: ffcluster submit INPUT"
         output.show(table(headings, rows) if rows else hint)
         return Exit.DONE
@@ -191,23 +200,50 @@ def cancel(
 
 
 @click.command(cls=FfclusterCommand, short_help="List the connected workers.")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--verbose", is_flag=True, help="Show what works on each, what does not, and why.")
 @coordinator_options()
 @click.pass_obj
-def workers(runtime: Runtime, /, output: Output, coordinator: str, token_file: Path | None) -> Exit:
-    """List the workers, what they do and what they can."""
+def workers(
+    runtime: Runtime,
+    /,
+    output: Output,
+    names: tuple[str, ...],
+    verbose: bool,
+    coordinator: str,
+    token_file: Path | None,
+) -> Exit:
+    """List the workers, what they do and what they can.
+
+    With NAMEs only these, in every detail.
+    """
 
     async def work(client: Client) -> Exit:
-        views = await client.workers()
+        views = [v for v in await client.workers() if not names or v.name in names]
+        missing = sorted(set(names) - {view.name for view in views})
+        if missing:
+            raise NotFound(
+                message=f"There is no worker {' or '.join(missing)}.",
+                advice="`ffcluster workers` lists them all.",
+            )
         for view in views:
             output.emit("worker", worker=view)
         output.emit("result", count=len(views))
-        headings = ("NAME", "STATE", "RUNNING", "FRAMES/S", "SEGMENTS", "FAILED", "ENCODERS")
-        rows = [_worker_row(view) for view in views]
-        hint = f"No workers. Start one: ffcluster worker {_where(coordinator)}"
-        output.show(table(headings, rows) if rows else hint)
+        headings = (
+            "NAME", "STATE", "RUNNING", "FRAMES/S", "SEGMENTS", "FAILED", "DEVICES", "ENCODERS",
+        )  # fmt: skip
+        if verbose or names:
+            output.show("\n\n".join(map(_describe_worker, views)) or _nobody(coordinator))
+        else:
+            rows = [_worker_row(view) for view in views]
+            output.show(table(headings, rows) if rows else _nobody(coordinator))
         return Exit.DONE
 
     return _with_client(runtime, output, coordinator, token_file, work)
+
+
+def _nobody(coordinator: str) -> str:
+    return f"No workers. Start one: ffcluster worker {_where(coordinator)}"
 
 
 def _where(coordinator: str) -> str:
@@ -222,8 +258,23 @@ def _worker_row(view: WorkerView) -> tuple[object, ...]:
     encoders = ", ".join(dict.fromkeys(c.encoder for c in view.capabilities)) or "none"
     return (
         view.name, state, view.running, round(view.fps, 1), view.segments_done, view.failures,
-        encoders,
+        devices_of(view.capabilities) or "none", encoders,
     )  # fmt: skip
+
+
+def _describe_worker(view: WorkerView) -> str:
+    """All that a worker said of its machine."""
+    builds = ", ".join(view.builds) or view.ffmpeg
+    lines = [
+        f"{view.name}: {view.state}{', draining' if view.draining else ''}, {view.address}",
+        f"ffcluster {view.version}, {view.platform}, {view.cpus} cores, ffmpeg {builds}",
+        "",
+        capabilities_table(view.capabilities),
+    ]
+    troubles = diagnoses_lines(view.diagnoses)
+    lines += ["", "Does not work, or only in part:", *troubles] if troubles else []
+    lines += ["", plugins_table(view.plugins)] if view.plugins else []
+    return "\n".join([*lines, "", measurements_table(view.measurements)])
 
 
 def _describe(view: JobView) -> str:
@@ -232,16 +283,34 @@ def _describe(view: JobView) -> str:
         lines += [f"Error: {view.error.message}", *filter(None, [view.error.advice])]
     if view.outcome is not None:
         lines.append(f"{view.outcome.path}: {megabytes(view.outcome.size_bytes)}")
+        lines += [f"  {made_in_words(made)}" for made in view.outcome.made_by]
+        lines += [f"Note: {note}" for note in view.outcome.notes]
     if view.shares:
         rows = [
-            (s.worker, s.encoder, s.segments, s.frames, round(s.fps, 1), s.failures)
+            (s.worker, used_by(s), s.segments, s.frames, round(s.fps, 1), s.failures)
             for s in view.shares
         ]
         lines.append(table(("WORKER", "ENCODER", "SEGMENTS", "FRAMES", "FRAMES/S", "FAILED"), rows))
     if view.segments:
-        rows_of_segments = [
-            (s.first_frame, s.frame_count, s.state, s.worker, s.attempts) for s in view.segments
-        ]
-        headings = ("FIRST FRAME", "FRAMES", "STATE", "WORKER", "ATTEMPTS")
-        lines.append(table(headings, rows_of_segments))
+        lines.append(_segments_table(view))
     return "\n".join(lines)
+
+
+def _segments_table(view: JobView) -> str:
+    rows = [
+        (
+            s.first_frame,
+            s.frame_count,
+            s.state,
+            s.worker,
+            f"{s.encoder}{' (in place of hardware)' if s.fallback else ''}",
+            device_in_words(s.device) if s.encoder else "",
+            kind_in_words(s.kind),
+            s.attempts,
+        )
+        for s in view.segments
+    ]
+    headings = (
+        "FIRST FRAME", "FRAMES", "STATE", "WORKER", "ENCODER", "DEVICE", "KIND", "ATTEMPTS",
+    )  # fmt: skip
+    return table(headings, rows)

@@ -25,6 +25,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "workers": ("jobs", "List the connected workers."),
     "profiles": ("tools", "List the profiles that can be used by name."),
     "doctor": ("tools", "Show what this machine can encode with."),
+    "benchmark": ("benchmark", "Measure what the encoders of this machine achieve."),
+    "plugins": ("plugins", "List the plugins that bring encoders."),
     "token": ("tools", "Make a secret for a coordinator and its workers."),
 }
 

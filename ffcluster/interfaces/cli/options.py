@@ -5,6 +5,7 @@ Turns what was typed into checked values; decides nothing about encoding.
 
 from __future__ import annotations
 
+import enum
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import attrs
 import click
 
-from ffcluster.core.model import JobRequest
+from ffcluster.core.model import Fallback, JobRequest
 from ffcluster.core.profile import AudioMode, Codec, Profile, SubtitleMode
 from ffcluster.errors import Code, ErrorReport, FfclusterError, InvalidOption
 from ffcluster.interfaces.cli.output import Exit, Output
@@ -113,12 +114,18 @@ class JobOptions:
         exactly: Prove every frame by decoding; None when the user did not say.
         allow_damaged: Encode what is there of a damaged source.
         cut_frames: Where the film must be cut, or () to let the coordinator choose.
+        mix: Whether encoders that write different headers may share the file.
+        fallback: Whether software may stand in for hardware.
+        hardware_decode: Whether devices that can may also decode and scale.
     """
 
     profile: Profile | None = None
     exactly: bool | None = None
     allow_damaged: bool = False
     cut_frames: tuple[int, ...] = ()
+    mix: bool = False
+    fallback: Fallback = Fallback.STRICT
+    hardware_decode: bool = False
 
     def request(
         self, source_name: str, output_name: str | None, *, server_path: str | None = None
@@ -132,10 +139,13 @@ class JobOptions:
             exactly=self.exactly,
             allow_damaged=self.allow_damaged,
             cut_frames=self.cut_frames,
+            mix=self.mix,
+            fallback=self.fallback,
+            hardware_decode=self.hardware_decode,
         )
 
 
-def _values(kind: type[Codec] | type[AudioMode] | type[SubtitleMode]) -> click.Choice[str]:
+def _values(kind: type[enum.StrEnum]) -> click.Choice[str]:
     return click.Choice([member.value for member in kind])
 
 
@@ -147,16 +157,27 @@ profiles_option = click.option(
     help="TOML file with profiles.  [default: profiles.toml in the user's settings]",
 )
 
+ffmpegs_option = click.option(
+    "--ffmpeg",
+    multiple=True,
+    help="An ffmpeg to use here; of several, the first that can drives each encoder.  "
+    "[default: the first that is found]",
+)
+
 # Named as the fields of `ProfileOptions`, but for the last two.
 _PROFILE_OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--codec", type=_values(Codec), help="Codec of the video.  [default: h264]"),
     click.option("--encoder", metavar="NAME", help="Use only this encoder, such as libx265."),
-    click.option("--quality", type=float, help="Constant quality, on the encoder's own scale."),
+    click.option(
+        "--quality",
+        type=float,
+        help="Constant quality: on the scale of --encoder, or of x264, x265, SVT-AV1, libvpx.",
+    ),
     click.option("--bitrate", metavar="RATE", help="Mean bitrate of the video: 4M, 800k."),
     click.option("--maxrate", metavar="RATE", help="Peak bitrate of the video."),
     click.option("--bufsize", metavar="SIZE", help="Rate-control buffer, in bits: 8M."),
     click.option("--lossless", is_flag=True, default=None, help="Keep every picture bit for bit."),
-    click.option("--preset", metavar="NAME", help="The encoder's own preset."),
+    click.option("--preset", metavar="NAME", help="A preset of the encoder that sets the scale."),
     click.option("--tune", metavar="NAME", help="The encoder's own tuning."),
     click.option("--codec-profile", metavar="NAME", help="The codec's profile: high, main10."),
     click.option("--pix-fmt", metavar="FORMAT", help="Pixel format, such as yuv420p10le."),
@@ -196,7 +217,28 @@ _JOB_OPTIONS: tuple[Callable[[F], F], ...] = (
         callback=lambda _ctx, _param, text: _frames(text),
         help="Begin segments at exactly these frames.",
     ),
+    click.option(
+        "--mix/--no-mix",
+        default=False,
+        help="Let encoders that write different headers share the file.  [default: one kind]",
+    ),
+    click.option(
+        "--fallback",
+        type=_values(Fallback),
+        default=Fallback.STRICT.value,
+        show_default=True,
+        callback=lambda _ctx, _param, text: Fallback(text),
+        help="Whether software may stand in for hardware that cannot do it or is gone.",
+    ),
+    click.option(
+        "--hardware-decode/--no-hardware-decode",
+        default=False,
+        help="Let devices that can also decode and scale.  [default: the CPU does]",
+    ),
 )
+_JOB_NAMES = (
+    "exactly", "allow_damaged", "cut_frames", "mix", "fallback", "hardware_decode",
+)  # fmt: skip
 
 
 def _frames(text: str | None) -> tuple[int, ...]:
@@ -211,7 +253,7 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def with_options(*args: Any, **given: Any) -> Any:
-        job = {name: given.pop(name) for name in ("exactly", "allow_damaged", "cut_frames")}
+        job = {name: given.pop(name) for name in _JOB_NAMES}
         named = given.pop("profile"), given.pop("profiles")
         profile = _profile({name: given.pop(name) for name in _PROFILE_NAMES}, *named)
         return function(*args, options=JobOptions(profile=profile, **job), **given)

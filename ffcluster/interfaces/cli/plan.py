@@ -8,7 +8,12 @@ from typing import Any
 import click
 
 from ffcluster.interfaces.cli.files import check_source
-from ffcluster.interfaces.cli.options import FfclusterCommand, JobOptions, job_options
+from ffcluster.interfaces.cli.options import (
+    FfclusterCommand,
+    JobOptions,
+    ffmpegs_option,
+    job_options,
+)
 from ffcluster.interfaces.cli.output import Exit, Output, clock
 from ffcluster.interfaces.cli.runtime import Runtime
 
@@ -18,7 +23,7 @@ _SEGMENTS_SHOWN = 8
 @click.command(cls=FfclusterCommand, short_help="Show what encoding INPUT would do.")
 @click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUTPUT", type=click.Path(path_type=Path))
-@click.option("--ffmpeg", help="The ffmpeg to use.  [default: the first that is found]")
+@ffmpegs_option
 @click.option(
     "--benchmark-duration",
     type=click.FloatRange(0, 3600),
@@ -34,7 +39,7 @@ def plan(
     output: Output,
     source: Path,
     target: Path,
-    ffmpeg: str | None,
+    ffmpeg: tuple[str, ...],
     benchmark_duration: float,
     options: JobOptions,
 ) -> Exit:
@@ -56,6 +61,8 @@ def plan(
             container=film.spec.container,
             codec=film.spec.profile.codec,
             encoder=film.encoder,
+            device=film.device,
+            fallback=film.fallback,
             slots=film.slots,
             frame_count=summary.frame_count,
             duration_s=summary.duration_s,
@@ -81,7 +88,8 @@ def _describe(film: Any, target: Path) -> str:
         f"source     {video.codec}, {video.width}x{video.height}, {video.pix_fmt}, "
         f"{summary.frame_count} frames, {clock(summary.duration_s)}, {summary.mean_fps:.3f} fps",
         f"output     {target.name}: {film.spec.profile.codec} in {film.spec.container}, "
-        f"by {film.encoder}, {film.slots} at a time",
+        f"by {film.encoder}{f' on {film.device}' if film.device else ''}"
+        f"{' in place of hardware' if film.fallback else ''}, {film.slots} at a time",
         f"segments   about {len(sizes)}, of {min(sizes)} to {max(sizes)} frames: {shown}{more}",
     ]
     lines += [f"left out   {lost}" for lost in film.lost] or ["left out   nothing"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ffcluster.core.views import JobView
 from ffcluster.interfaces.cli.output import Output, clock, megabytes
+from ffcluster.interfaces.cli.report import used_by
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -57,6 +58,7 @@ class JsonProgress:
             eta_s=view.eta_s,
             elapsed_s=view.elapsed_s,
             retries=view.retries,
+            encoder=view.encoder,
             workers=view.shares,
         )
 
@@ -165,7 +167,7 @@ def _share_line(share: Any) -> str:
     doing = f"{share.running} running" if share.running else "idle"
     failures = f", {share.failures} failed" if share.failures else ""
     return (
-        f"  {share.worker:<20} {share.encoder:<12} {share.segments} segments, "
+        f"  {share.worker:<20} {used_by(share):<12} {share.segments} segments, "
         f"{share.frames} frames, {share.fps:.1f} frames/s, {doing}{failures}"
     )
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import attrs
 
-from ffcluster.core.model import JobOutcome
-from ffcluster.core.views import JobView
+from ffcluster.core.model import Contribution, JobOutcome
+from ffcluster.core.views import JobView, ShareView
 from ffcluster.errors import Cancelled, FfclusterError, VerificationFailed
 from ffcluster.interfaces.cli.output import Exit, Output, clock, megabytes
 
@@ -73,12 +73,33 @@ def summary(view: JobView, outcome: JobOutcome, where: Path) -> str:
             f"{clock(view.duration_s)} of film: {fps:.1f} frames/s, {speed:.2f} x real time"
         )
     lines += [
-        f"  {share.worker}: {share.segments} segments, {share.frames} frames"
+        f"  {share.worker}: {share.segments} segments, {share.frames} frames, {used_by(share)}"
         for share in view.shares
     ]
+    if len(outcome.made_by) > 1:
+        lines += [f"  {made_in_words(made)}" for made in outcome.made_by]
     lines += [f"Left out: {lost}" for lost in outcome.lost]
     lines += [f"Note: {note}" for note in (*outcome.notes, *view.warnings)]
     return "\n".join(lines)
+
+
+def used_by(share: ShareView) -> str:
+    """What a worker used for a job: `h264_nvenc on cuda:0`; of the CPU nothing is said."""
+    where = ", ".join(device for device in share.devices if device)
+    return f"{share.encoder}{f' on {where}' if where else ''}"
+
+
+def made_in_words(made: Contribution) -> str:
+    """Say what one encoder made, and which kind of parameter sets that carries."""
+    return (
+        f"{made.encoder}{' in place of hardware' if made.fallback else ''}: "
+        f"{made.segments} segments, {made.frames} frames, kind {kind_in_words(made.parameter_sets)}"
+    )
+
+
+def kind_in_words(parameter_sets: str) -> str:
+    """A short name of a kind of parameter sets: equal names join under one header."""
+    return parameter_sets[:8] or "-"
 
 
 def proof_in_words(outcome: JobOutcome) -> str:

@@ -18,12 +18,15 @@ from ffcluster.core.views import JobView, WorkerView
 from ffcluster.interfaces.cli.output import Exit, Output
 
 if TYPE_CHECKING:
+    from ffcluster.encoders.registry import Registry
     from ffcluster.media.verify import ComparisonReport
+    from ffcluster.services.benchmark import BenchmarkReport, BenchmarkRequest, BenchmarkStep
     from ffcluster.services.doctor import Findings
     from ffcluster.services.dryrun import FilmPlan
 
 Main = Callable[[Any], Coroutine[Any, Any, Exit]]
 TransferProgress = Callable[[int, int], None]
+StartLocal = Callable[[Any, Path, int, Sequence[str], bool], Coroutine[Any, Any, "LocalCluster"]]
 
 
 class Client(Protocol):
@@ -81,21 +84,21 @@ async def _connect(reactor: Any, url: str, token: str | None) -> Client:
 
 
 async def _start_local(
-    reactor: Any, folder: Path, workers: int, ffmpeg: str | None, exactly: bool
+    reactor: Any, folder: Path, workers: int, ffmpegs: Sequence[str], exactly: bool
 ) -> LocalCluster:
     from ffcluster.services.embedded import EmbeddedCluster
 
-    cluster = EmbeddedCluster(reactor, folder, workers=workers, ffmpeg=ffmpeg, exactly=exactly)
+    cluster = EmbeddedCluster(reactor, folder, workers=workers, ffmpegs=ffmpegs, exactly=exactly)
     client = await cluster.start()
     return LocalCluster(client=client, broken=cluster.broken, close=cluster.close)
 
 
 async def _plan(
-    reactor: Any, source: Path, request: JobRequest, ffmpeg: str | None, trial_s: float
+    reactor: Any, source: Path, request: JobRequest, ffmpegs: Sequence[str], trial_s: float
 ) -> FilmPlan:
     from ffcluster.services.dryrun import DryRun
 
-    return await DryRun(reactor, ffmpeg=ffmpeg, trial_s=trial_s).plan(source, request)
+    return await DryRun(reactor, ffmpegs=ffmpegs, trial_s=trial_s).plan(source, request)
 
 
 async def _compare(
@@ -106,10 +109,28 @@ async def _compare(
     return await compare(reactor, source, output, ffmpeg=ffmpeg, pictures=pictures)
 
 
-async def _examine(reactor: Any, ffmpeg: str | None) -> Findings:
+async def _examine(
+    reactor: Any,
+    ffmpegs: Sequence[str],
+    registry: Registry,
+    state_dir: Path | None,
+    *,
+    fresh: bool,
+) -> Findings:
     from ffcluster.services.doctor import examine
 
-    return await examine(reactor, ffmpeg)
+    return await examine(reactor, ffmpegs, registry, state_dir, fresh=fresh)
+
+
+async def _benchmark(
+    reactor: Any,
+    request: BenchmarkRequest,
+    registry: Registry,
+    on_step: Callable[[BenchmarkStep], None],
+) -> BenchmarkReport:
+    from ffcluster.services.benchmark import benchmark
+
+    return await benchmark(reactor, request, registry, on_step)
 
 
 def run_reactor(main: Main, output: Output) -> Exit:
@@ -183,14 +204,16 @@ class Runtime:
         start_local: Starts a cluster inside this process.
         plan: Finds out what encoding a film here would do.
         examine: Finds out what this machine can encode with.
+        benchmark: Measures what its encoders achieve.
         compare: Compares two files frame by frame.
     """
 
     run: Callable[[Main, Output], Exit] = run_reactor
     connect: Callable[[Any, str, str | None], Coroutine[Any, Any, Client]] = _connect
-    start_local: Callable[[Any, Path, int, str | None, bool], Coroutine[Any, Any, LocalCluster]] = (
-        _start_local
-    )
+    start_local: Callable[
+        [Any, Path, int, Sequence[str], bool], Coroutine[Any, Any, LocalCluster]
+    ] = _start_local
     plan: Callable[..., Coroutine[Any, Any, FilmPlan]] = _plan
-    examine: Callable[[Any, str | None], Coroutine[Any, Any, Findings]] = _examine
+    examine: Callable[..., Coroutine[Any, Any, Findings]] = _examine
+    benchmark: Callable[..., Coroutine[Any, Any, BenchmarkReport]] = _benchmark
     compare: Callable[..., Coroutine[Any, Any, ComparisonReport]] = _compare
