@@ -77,6 +77,14 @@ class Detection:
         backend = self.registry.backend(probe.backend)
         self._collect(backend, partial(backend.interpret, probe, outcome))
 
+    def skip(self, probe: Probe, cause: str) -> None:
+        """Say that a probe which `take_probes` gave will not be run, and why."""
+        self._running -= 1
+        self._unanswered += 1
+        diagnosis = Diagnosis(probe.backend, probe.device, cause, "", probe.encoder, Trouble.BROKEN)
+        if diagnosis not in self.diagnoses:
+            self.diagnoses.append(diagnosis)
+
     def _collect(self, backend: Backend, ask: Callable[[], Sequence[Finding]]) -> None:
         try:
             for finding in list(ask()):

@@ -18,10 +18,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from ffcluster.core.media import VideoFormat
-from ffcluster.core.model import Capability
 from ffcluster.core.profile import Codec, Profile
-from ffcluster.encoders.pixfmt import describe
 from ffcluster.encoders.schema import EncoderSchema
 from ffcluster.encoders.software_schemas import SCHEMAS
 from ffcluster.errors import UnsupportedOption
@@ -33,8 +30,6 @@ REFERENCE_ENCODERS: Mapping[Codec, str] = {
     Codec.VP9: "libvpx-vp9",
     Codec.FFV1: "ffv1",
 }
-# Bits per sample that they write, at most.
-_REFERENCE_DEPTH = {Codec.H264: 10, Codec.HEVC: 12, Codec.AV1: 10, Codec.VP9: 12}
 _BY_NAME = {schema.encoder: schema for schema in SCHEMAS}
 # Names of the same codec profile; what is not here means the same only under the same name.
 _SAME_PROFILES = (
@@ -109,22 +104,6 @@ def dropped(profile: Profile, fitted: Profile) -> tuple[str, ...]:
     if profile.b_frames is not None and fitted.b_frames != profile.b_frames:
         notes.append(f"{fitted.encoder} uses at most {fitted.b_frames} B-frames in a row")
     return tuple(notes)
-
-
-def depth_lost(capability: Capability, profile: Profile, video: VideoFormat) -> str | None:
-    """Why hardware that nobody asked for would write fewer bits than software does, or None.
-
-    Hardware is faster, but how deep the pictures are is for the user to decide: with a bit depth,
-    a pixel format or an encoder in the profile.
-    """
-    source = describe(video.pix_fmt)
-    asked = profile.encoder or profile.bit_depth or profile.pix_fmt
-    if asked or not capability.hardware or source is None:
-        return None
-    kept = min(source.depth, _REFERENCE_DEPTH.get(profile.codec, 8))
-    if kept <= max(capability.bit_depths, default=8):
-        return None
-    return f"would lose bits of the source's {source.depth} per sample, and no depth is asked for"
 
 
 def to_reference(schema: EncoderSchema, quality: float) -> float:
@@ -207,7 +186,6 @@ def _require_no_own_scales(profile: Profile) -> None:
 
 __all__ = [
     "REFERENCE_ENCODERS",
-    "depth_lost",
     "dropped",
     "fit",
     "from_reference",

@@ -19,9 +19,9 @@ from ffcluster.core.model import Capability, Diagnosis, PluginSummary
 from ffcluster.core.profile import Profile
 from ffcluster.encoders.backend import Backend, ProbeOutcome
 from ffcluster.encoders.loading import LoadedPlugin, load_plugin, order, origin, shown
-from ffcluster.encoders.neutral import depth_lost, fit
-from ffcluster.encoders.pixfmt import describe
+from ffcluster.encoders.neutral import fit
 from ffcluster.encoders.schema import EncoderSchema
+from ffcluster.encoders.suitability import depth_lost, misfit, mismatch
 from ffcluster.errors import FfclusterError, NoUsableEncoder, PluginError
 
 ENTRY_POINT_GROUP = "ffcluster"
@@ -205,7 +205,7 @@ class Registry:
         schema = self.schema(capability)
         try:
             fitted = self.fitted(capability, profile)
-            reason = _mismatch(capability, fitted) or _misfit(capability, fitted, video)
+            reason = mismatch(capability, fitted) or misfit(capability, fitted, video)
             if reason is None and schema is not None:
                 schema.check(fitted)
         except FfclusterError as error:
@@ -243,13 +243,21 @@ class Registry:
         capabilities: Iterable[Capability],
         video: VideoFormat | None = None,
     ) -> NoUsableEncoder:
-        """Say of `capabilities`, none of which can do `profile`, what each lacks."""
+        """Say of `capabilities`, none of which can do `profile`, what each lacks.
+
+        Where the profile pins an encoder, the others are only named.
+        """
+        offered = list(dict.fromkeys(capabilities))
         reasons: dict[str, str] = {}
-        for capability in dict.fromkeys(capabilities):
-            reason = self.refusal(capability, profile, video)
-            reasons.setdefault(capability.encoder, reason or "is in use or was tried in vain")
-        wanted = profile.encoder or f"{profile.codec} with {profile.rate.mode}"
+        for capability in offered:
+            if profile.encoder in (None, capability.encoder):
+                reason = self.refusal(capability, profile, video)
+                reasons.setdefault(capability.encoder, reason or "is in use or was tried in vain")
         found = "; ".join(f"{encoder} {reason}" for encoder, reason in sorted(reasons.items()))
+        if not found:
+            # The pinned encoder is nowhere: why each of the others is not it would say nothing.
+            found = ", ".join(sorted({c.encoder for c in offered}))
+        wanted = profile.encoder or f"{profile.codec} with {profile.rate.mode}"
         return NoUsableEncoder(
             message=f"no worker can encode {wanted}",
             advice=(f"there is: {found}" if found else "no worker offers any encoder")
@@ -368,32 +376,3 @@ def _unknown(given: Collection[str] | None, names: Collection[str], what: str) -
         hint = f": did you mean {near[0]!r}?" if near else ""
         warnings.append(f"no plugin is called {name!r}, which is to be {what}{hint}")
     return warnings
-
-
-def _mismatch(capability: Capability, profile: Profile) -> str | None:
-    if profile.rate.mode not in capability.rate_modes:
-        return f"cannot do {profile.rate.mode}"
-    # Without its schema the presets of an encoder are known only when they were asked for by name.
-    own_scales = profile.encoder == capability.encoder
-    if own_scales and profile.preset is not None and profile.preset not in capability.presets:
-        return f"has no preset {profile.preset!r}"
-    return None
-
-
-def _misfit(capability: Capability, profile: Profile, video: VideoFormat | None) -> str | None:
-    wanted = describe(profile.pix_fmt) if profile.pix_fmt else None
-    depth = profile.bit_depth or (wanted.depth if wanted else None)
-    if depth is not None and depth not in capability.bit_depths:
-        return f"cannot write {depth} bits per sample"
-    if video is None or profile.filters:
-        return None
-    width, height = video.width, video.height
-    if width < capability.min_size[0] or height < capability.min_size[1]:
-        return f"cannot encode less than {capability.min_size[0]}x{capability.min_size[1]}"
-    # 0 stands for a side without a known limit.
-    for side, limit, name in zip(
-        (width, height), capability.max_size, ("wide", "high"), strict=True
-    ):
-        if limit and side > limit:
-            return f"cannot encode more than {limit} pixels {name}"
-    return None

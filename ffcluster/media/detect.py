@@ -79,7 +79,7 @@ class _Probing:
     def _run(self, probe: Probe) -> Deferred[None]:
         if probe.device in self._hanging:
             # A device that hangs takes each trial's whole time: once is enough.
-            self._answer(probe, ProbeOutcome(None, timed_out=True))
+            self._detection.skip(probe, "not tried: the device hung in an earlier trial")
             return succeed(None)
         running = self._runner.run(
             Command((self._detection.build.path, *probe.argv), "probe"),

@@ -30,8 +30,10 @@ OTHER_SOFTWARE = """
         return [OtherSoftware()]
 """
 
-# Hardware that is libx264 in truth, and breaks as soon as the file FAKE_BROKEN is there.
+# Hardware that is libx264 in truth. Where there is a file FAKE_BROKEN, it breaks after as many
+# encodes as the file says.
 FAKE_HARDWARE = """
+    import itertools
     import os
     import attrs
     from ffcluster.core.model import Capability, Diagnosis, Trouble
@@ -41,6 +43,16 @@ FAKE_HARDWARE = """
 
     X264 = next(schema for schema in SCHEMAS if schema.encoder == "libx264")
     FAKE = attrs.evolve(X264, encoder="h264_fake")
+    ENCODES = itertools.count()
+
+
+    def is_broken():
+        path = os.environ.get("FAKE_BROKEN", "")
+        made = next(ENCODES)
+        if not os.path.exists(path):
+            return False
+        with open(path) as lasts:
+            return made >= int(lasts.read())
 
 
     @attrs.frozen
@@ -67,11 +79,10 @@ FAKE_HARDWARE = """
                 video,
                 threads=threads,
             )
-            broken = os.path.exists(os.environ.get("FAKE_BROKEN", "/nowhere"))
             return attrs.evolve(
                 made,
                 input_args=("-hwaccel", "nonsense") if hardware_decode else (),
-                output_args=(*made.output_args, "-refs", "nonsense" if broken else "2"),
+                output_args=(*made.output_args, "-refs", "nonsense" if is_broken() else "2"),
             )
 
         def veto(self, capability, profile, video):

@@ -15,7 +15,7 @@ from tests.encoders.facts import VERSIONS, facts
 
 # Choices of settings for each encoder on each ffmpeg; `python -m tests.encoders.argv_table` takes
 # as many as one likes.
-_MOST = 30
+_MOST = 20
 _MOST_RECORDED = 1500
 
 OFFERS = list(offers())

@@ -177,6 +177,8 @@ def test_nothing_usable_says_what_there_is_and_what_is_missing() -> None:
     assert "no worker offers" in registry().why_none(Profile(), []).advice
     quality = Profile(encoder="libx264", rate=RateControl(quality=99))
     assert "quality 99" in registry().why_none(quality, [X264]).advice
+    absent = registry().why_none(Profile(encoder="h264_nvenc"), [X264, FAKE])
+    assert "there is: h264_fake, libx264." in absent.advice
 
 
 # --- hooks of plugins about any capability

@@ -137,5 +137,7 @@ class DetectTests(SynchronousTestCase):
         self.runner.end("a", timed_out=True, returncode=None)
         assert list(self.runner.running) == ["c"]
         self.runner.end("c")
-        assert not self.successResultOf(detection).conclusive
-        assert sorted(self.answered) == ["a", "b", "c"]
+        found = self.successResultOf(detection)
+        assert not found.conclusive
+        assert [d.device for d in found.diagnoses if "hung" in d.cause] == ["gpu"]
+        assert sorted(self.answered) == ["a", "c"]

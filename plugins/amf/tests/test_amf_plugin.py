@@ -93,6 +93,8 @@ class TestAmf(BackendContract):
     backend: ClassVar[Backend] = BACKEND
     devices = ("dx:0", "amf:0")
     distribution = "ffcluster-plugin-amf"
+    # tests/encoders/test_argv_lint.py has many more.
+    lint_samples = 4
 
 
 def test_windows_finds_every_amd_adapter_with_one_command() -> None:

@@ -80,6 +80,8 @@ class TestNvenc(BackendContract):
     backend: ClassVar[Backend] = BACKEND
     recordings = recordings_in(Path(__file__).with_name("recordings"))
     distribution = "ffcluster-plugin-nvenc"
+    # tests/encoders/test_argv_lint.py has many more.
+    lint_samples = 4
 
 
 @pytest.mark.parametrize(("build", "code"), [(OLD, 1), (NEW, 0)])

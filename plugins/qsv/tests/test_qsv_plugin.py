@@ -95,6 +95,8 @@ class TestQsv(BackendContract):
     backend: ClassVar[Backend] = BACKEND
     devices = ("/dev/dri/renderD128", "dx:0")
     distribution = "ffcluster-plugin-qsv"
+    # tests/encoders/test_argv_lint.py has many more.
+    lint_samples = 4
 
 
 def test_only_intels_render_nodes_are_tried_and_the_claim_names_them() -> None:

@@ -105,6 +105,8 @@ class TestVaapi(BackendContract):
     backend: ClassVar[Backend] = BACKEND
     recordings = recordings_in(Path(__file__).with_name("recordings"))
     distribution = "ffcluster-plugin-vaapi"
+    # tests/encoders/test_argv_lint.py has many more.
+    lint_samples = 4
 
 
 def test_every_render_node_is_opened_once_and_tried_by_itself() -> None:

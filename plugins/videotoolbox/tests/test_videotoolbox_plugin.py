@@ -75,6 +75,8 @@ class TestVideoToolbox(BackendContract):
     backend: ClassVar[Backend] = BACKEND
     devices = ("gpu",)
     distribution = "ffcluster-plugin-videotoolbox"
+    # tests/encoders/test_argv_lint.py has many more.
+    lint_samples = 4
 
 
 def test_every_mac_has_one_device() -> None:
