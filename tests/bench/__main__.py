@@ -40,7 +40,7 @@ SETTINGS = (
 _JOINED = re.compile(r"joined ([\d.]+) s after its last segment; verified in ([\d.]+) s")
 
 
-def overhead(directory: Path, pairs: int, only: str) -> str:
+def overhead(directory: Path, pairs: int, only: str | None) -> str:
     film = minute_720p(directory)
     rows = []
     for name, ours, theirs in SETTINGS:
@@ -134,7 +134,9 @@ def main() -> None:
     names = ("overhead", "first-frame", "join", "memory")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--pairs", type=int, default=3, help="runs of each command (3)")
-    parser.add_argument("--only", default="", help="overhead: only the encoder of this name")
+    parser.add_argument(
+        "--only", choices=[name for name, *_ in SETTINGS], help="overhead: only this one"
+    )
     options = parser.parse_args()
     benches: dict[str, Bench] = {
         "overhead": lambda directory: overhead(directory, options.pairs, options.only),
