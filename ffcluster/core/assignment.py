@@ -57,11 +57,16 @@ class Assignment:
     def _try(self, worker: Worker, now: float) -> None:
         """Trials come first: whole jobs may wait for them, and each takes but a moment."""
         for job in self._records.active_jobs():
-            if job.crews and not scheduling.pays_off_to_try(job, self._records.policy.trial_frames):
+            wanted = [
+                post
+                for post in job.posts.get(worker.id, ())
+                if post.state is PostState.WANTED and post.not_before <= now
+            ]
+            if not wanted or (
+                job.crews and not scheduling.pays_off_to_try(job, self._records.policy.trial_frames)
+            ):
                 continue
-            for post in job.posts.get(worker.id, ()):
-                if post.state is not PostState.WANTED or post.not_before > now:
-                    continue
+            for post in wanted:
                 if worker.has_room(post.capability, PREFETCH_LOAD, now):
                     post.move(PostState.TRYING)
                     self._records.offer_trial(post, job, now)

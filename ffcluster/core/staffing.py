@@ -167,6 +167,9 @@ class Staffing:
     def _choose(self, job: Job, now: float) -> None:
         """Choose the crew, after the trials that this takes."""
         posts = [post for post in job.every_post() if post.available]
+        if any(post.awaited and post.state in _IN_TRIAL for post in posts):
+            # Nothing is decided before the last answer, and there may be a thousand.
+            return
         posts = [post for post in posts if not post.candidate.fallback] or posts
         if not posts:
             self._nobody_left(job, now)
@@ -270,8 +273,7 @@ class Staffing:
 
     def _try_latecomers(self, job: Job) -> None:
         """Want trials of posts on devices where nobody works for the job yet."""
-        trial_frames = self._records.policy.trial_frames
-        if job.single_segment or not scheduling.pays_off_to_try(job, trial_frames):
+        if job.single_segment:
             return
         only_stand_ins = all(crew.stand_in for crew in job.crews)
         fresh = [
@@ -282,6 +284,9 @@ class Staffing:
             and post.state is PostState.UNTRIED
             and (only_stand_ins or not post.candidate.fallback)
         ]
+        trial_frames = self._records.policy.trial_frames
+        if not fresh or not scheduling.pays_off_to_try(job, trial_frames):
+            return
         if job.spec.mix:
             self._want(fresh)
             return
