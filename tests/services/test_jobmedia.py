@@ -46,7 +46,7 @@ def job(**spec: Any) -> JobMedia:
         JobId("j"),
         wanted,
         Path("in.mkv"),
-        Path("/work/j"),
+        Path("/jobs/j"),
         output_dir=Path("/out"),
         runner=None,  # type: ignore[arg-type]
         build=FfmpegBuild("/usr/bin/ffmpeg", "9.0.2", 9),
