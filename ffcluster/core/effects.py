@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import attrs
 
-from ffcluster.core.model import Epoch, JobId, PreRoll, ResultReport, WorkerId
+from ffcluster.core.durable import BlobRef
+from ffcluster.core.model import Epoch, JobId, JobOutcome, PreRoll, ResultReport, WorkerId
 from ffcluster.core.timeline import FrameRange
 
 
 @attrs.frozen
 class IndexSource:
-    """Read the source's media index; answer with `SourceIndexed` or `JobFailed`."""
+    """Open the source and read its media index; answer with `SourceIndexed` or `JobFailed`.
+
+    Asked again after a restart and when a job is retried: a job's source must be open before
+    anything else is asked of it.
+    """
 
     job_id: JobId
 
@@ -31,6 +36,19 @@ class OfferAttempt:
     encoder: str
     device: str = ""
     trial: bool = False
+
+
+@attrs.frozen
+class ResumeAttempt:
+    """The worker still has the attempt: tell it where the result is to be put from now on."""
+
+    epoch: Epoch
+    worker_id: WorkerId
+    job_id: JobId
+    frames: FrameRange
+    pre_roll: PreRoll
+    encoder: str
+    device: str = ""
 
 
 @attrs.frozen
@@ -61,26 +79,67 @@ class DiscardAttempt:
 
 @attrs.frozen
 class JoinSegment:
-    """Append a committed result to the join. Given strictly in order of frames."""
+    """Append a committed result to the join; `JoinFailed` if that fails.
+
+    Given strictly in order of frames, from the first segment on; a gap is what is missing.
+    """
 
     job_id: JobId
     epoch: Epoch
     frames: FrameRange
     report: ResultReport
+    blob: BlobRef | None = None
+
+
+@attrs.frozen
+class RestartJoin:
+    """Throw away what was joined; every committed result is appended anew."""
+
+    job_id: JobId
 
 
 @attrs.frozen
 class FinishJoin:
-    """Every segment was given: end the join, verify and publish; `JobPublished` or `JobFailed`."""
+    """Every segment was given: end the join and verify; `JobVerified` or `JoinFailed`."""
 
     job_id: JobId
 
 
 @attrs.frozen
-class CloseJob:
-    """The job ended: release its source, blobs and processes."""
+class Publish:
+    """Give the verified file its place, exactly once; `JobPublished`, `JoinFailed`, or again
+    `JobVerified` when somebody else took that place meanwhile.
+
+    Asked again after a restart, when it is not known how far an earlier try came.
+    """
 
     job_id: JobId
+    outcome: JobOutcome
+
+
+@attrs.frozen
+class CloseJob:
+    """The job ended: end its processes and release its source and blobs.
+
+    With `keep`, committed results and the source stay, so that it may be retried.
+    """
+
+    job_id: JobId
+    keep: bool = False
+
+
+@attrs.frozen
+class ForgetJob:
+    """The job is remembered no more: release whatever is still kept of it."""
+
+    job_id: JobId
+
+
+@attrs.frozen
+class DismissWorker:
+    """The worker was removed: end its session."""
+
+    worker_id: WorkerId
 
 
 @attrs.frozen
@@ -100,12 +159,17 @@ class WorkerChanged:
 Effect = (
     IndexSource
     | OfferAttempt
+    | ResumeAttempt
     | RevokeAttempt
     | CheckResult
     | DiscardAttempt
     | JoinSegment
+    | RestartJoin
     | FinishJoin
+    | Publish
     | CloseJob
+    | ForgetJob
+    | DismissWorker
     | JobChanged
     | WorkerChanged
 )

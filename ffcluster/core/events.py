@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from ffcluster.core.durable import BlobRef
 from ffcluster.core.media import MediaSummary
 from ffcluster.core.model import (
     Epoch,
@@ -12,6 +13,7 @@ from ffcluster.core.model import (
     JobSpec,
     ResultReport,
     SegmentProof,
+    Source,
     WorkerId,
 )
 from ffcluster.core.worker import WorkerFacts
@@ -24,11 +26,13 @@ class JobSubmitted:
 
     job_id: JobId
     spec: JobSpec
+    source: Source = Source("")
+    priority: int = 0
 
 
 @attrs.frozen
 class SourceIndexed:
-    """The source was read to its end and can be encoded."""
+    """The source was read to its end and can be encoded, for the first time or after a restart."""
 
     job_id: JobId
     summary: MediaSummary
@@ -36,7 +40,7 @@ class SourceIndexed:
 
 @attrs.frozen
 class JobFailed:
-    """Something outside the segments went wrong for good: the source, the join, the publication."""
+    """Something outside the segments went wrong for good, such as the source."""
 
     job_id: JobId
     error: ErrorReport
@@ -50,32 +54,123 @@ class JobCancelled:
 
 
 @attrs.frozen
-class JobPublished:
-    """The output is verified and in its place."""
+class JobPaused:
+    """A client wants nothing more of the job to be started; what runs is finished."""
+
+    job_id: JobId
+
+
+@attrs.frozen
+class JobResumed:
+    """A client wants a paused job to go on."""
+
+    job_id: JobId
+
+
+@attrs.frozen
+class JobRetried:
+    """A client wants a job that failed or was cancelled to go on from what was committed."""
+
+    job_id: JobId
+
+
+@attrs.frozen
+class JobPrioritised:
+    """A client gives a job another priority; the higher one gets workers first."""
+
+    job_id: JobId
+    priority: int
+
+
+@attrs.frozen
+class JobRemoved:
+    """An ended job is to be remembered no more."""
+
+    job_id: JobId
+
+
+@attrs.frozen
+class JoinFailed:
+    """The join, the verification or the publication failed; nothing appeared in the output."""
+
+    job_id: JobId
+    error: ErrorReport
+
+
+@attrs.frozen
+class JobVerified:
+    """The whole output is verified, and the place that it shall have was found free."""
 
     job_id: JobId
     outcome: JobOutcome
 
 
 @attrs.frozen
+class JobPublished:
+    """The output is in its place."""
+
+    job_id: JobId
+    outcome: JobOutcome
+
+
+@attrs.frozen
+class HeldAttempt:
+    """An attempt that a worker says it still has: `encoded` when only the delivery is missing."""
+
+    epoch: Epoch
+    job_id: JobId
+    encoded: bool = False
+
+
+@attrs.frozen
 class WorkerJoined:
-    """A worker's session was opened. A worker with the same id replaces the earlier session."""
+    """A worker's session was opened. A worker with the same id replaces the earlier session.
+
+    Attributes:
+        held: What it still has of earlier sessions; all its other attempts came to nothing.
+    """
 
     worker_id: WorkerId
     facts: WorkerFacts
+    held: tuple[HeldAttempt, ...] = ()
 
 
 @attrs.frozen
 class WorkerLeft:
-    """A worker's session ended, for whatever reason."""
+    """A worker's session ended, for whatever reason; its leases run on from `heard_at`.
+
+    Attributes:
+        heard_at: When it was last heard; None: now.
+        forgets: Whether it keeps nothing, so that its attempts are given again at once.
+    """
 
     worker_id: WorkerId
     reason: str = "the connection was lost"
+    heard_at: float | None = None
+    forgets: bool = False
 
 
 @attrs.frozen
 class WorkerDraining:
-    """A worker accepts nothing more."""
+    """A worker accepts nothing more, by its own wish or by an operator's.
+
+    An operator's wish outlives the session, until `WorkerResumed`.
+    """
+
+    worker_id: WorkerId
+    by_operator: bool = False
+
+
+@attrs.frozen
+class WorkerResumed:
+    """An operator lets a drained worker work again, and ends its quarantines."""
+
+    worker_id: WorkerId
+
+
+@attrs.frozen
+class WorkerRemoved:
+    """An operator wants a worker forgotten; what it holds is given to others."""
 
     worker_id: WorkerId
 
@@ -102,6 +197,7 @@ class AttemptDelivered:
 
     epoch: Epoch
     proof: SegmentProof
+    blob: BlobRef | None = None
 
 
 @attrs.frozen
@@ -128,6 +224,21 @@ class AttemptReturned:
 
 
 @attrs.frozen
+class ResultSuperseded:
+    """A worker delivered something for an attempt that is no longer live: refused, and counted."""
+
+    worker_id: WorkerId
+    epoch: Epoch
+
+
+@attrs.frozen
+class SpaceChanged:
+    """The coordinator has too little room for new work, as `reason` says, or enough again ("")."""
+
+    reason: str
+
+
+@attrs.frozen
 class Ticked:
     """Time passed; something that waited may be due."""
 
@@ -137,15 +248,26 @@ Event = (
     | SourceIndexed
     | JobFailed
     | JobCancelled
+    | JobPaused
+    | JobResumed
+    | JobRetried
+    | JobPrioritised
+    | JobRemoved
+    | JoinFailed
+    | JobVerified
     | JobPublished
     | WorkerJoined
     | WorkerLeft
     | WorkerDraining
+    | WorkerResumed
+    | WorkerRemoved
     | AttemptStarted
     | AttemptProgressed
     | AttemptDelivered
     | AttemptChecked
     | AttemptFailed
     | AttemptReturned
+    | ResultSuperseded
+    | SpaceChanged
     | Ticked
 )

@@ -206,6 +206,19 @@ class PluginSummary:
 
 
 @attrs.frozen
+class Source:
+    """Where the coordinator finds a job's film.
+
+    Attributes:
+        location: Path of the file, or the SHA-256 (hex) of the blob when it was uploaded.
+        uploaded: Whether it is a blob of the coordinator's own, kept as long as the job needs it.
+    """
+
+    location: str
+    uploaded: bool = False
+
+
+@attrs.frozen
 class JobSpec:
     """What a client asks for.
 
@@ -221,6 +234,8 @@ class JobSpec:
         mix: Whether encoders that write different parameter sets may share the file.
         fallback: Whether software may stand in for hardware.
         hardware_decode: Whether devices that can may also decode and scale.
+        allow_missing: Publish without the segments that cannot be encoded anywhere, rather than
+            fail; the result names the frames that are missing.
     """
 
     profile: Profile
@@ -233,6 +248,7 @@ class JobSpec:
     mix: bool = False
     fallback: Fallback = Fallback.STRICT
     hardware_decode: bool = False
+    allow_missing: bool = False
 
 
 @attrs.frozen
@@ -253,6 +269,10 @@ class JobRequest:
         mix: See `JobSpec.mix`.
         fallback: See `JobSpec.fallback`.
         hardware_decode: See `JobSpec.hardware_decode`.
+        allow_missing: See `JobSpec.allow_missing`.
+        priority: Jobs with a higher one get workers first.
+        idempotency_key: The client's own name for this request, or "": asking again with the same
+            key does not make another job.
     """
 
     source_name: str
@@ -266,6 +286,9 @@ class JobRequest:
     mix: bool = False
     fallback: Fallback = Fallback.STRICT
     hardware_decode: bool = False
+    allow_missing: bool = False
+    priority: int = 0
+    idempotency_key: str = ""
 
 
 @attrs.frozen
@@ -317,6 +340,8 @@ class ResultReport:
         parameter_sets: SHA-256 (hex) over the codec's parameter sets, SEI left out; results with
             equal values may be joined under one header.
         reorder_frames: Largest distance between decode and presentation order, in frames.
+        border_psnr_db: Least PSNR of the pictures at its first and last frames against the
+            source's, in dB; None where they were not compared.
     """
 
     frame_count: int
@@ -327,6 +352,7 @@ class ResultReport:
     pix_fmt: str
     parameter_sets: str
     reorder_frames: int
+    border_psnr_db: float | None = None
 
 
 @attrs.frozen
@@ -394,6 +420,10 @@ class JobOutcome:
         lost: What of the source the container could not hold, in words.
         notes: What else a person should know.
         made_by: What each encoder made of it; one entry for each kind of parameter sets.
+        missing: Frames that are not in it because they could not be encoded and the client wanted
+            the rest (`JobSpec.allow_missing`).
+        borders: Segment borders whose pictures were compared with the source's, and the least
+            PSNR in dB that was found there; (0, None) when none was compared.
     """
 
     path: str
@@ -406,6 +436,8 @@ class JobOutcome:
     lost: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     made_by: tuple[Contribution, ...] = ()
+    missing: tuple[FrameRange, ...] = ()
+    borders: tuple[int, float | None] = (0, None)
 
 
 __all__ = [
@@ -427,6 +459,7 @@ __all__ = [
     "PreRoll",
     "ResultReport",
     "SegmentProof",
+    "Source",
     "Trouble",
     "WorkerId",
 ]

@@ -39,6 +39,10 @@ class Policy:
         retry_delay_s: Seconds between a failure and the next attempt.
         fixed_crew: No worker will ever join beyond those that a job needs to start.
         trial_frames: Frames from the start of the film that a trial encodes.
+        lease_s: Seconds for which a worker keeps its attempts after it was last heard.
+        poison_after: Different workers on which a segment may fail before its job fails.
+        quarantine_after: Different segments in a row that may fail on a device before it rests.
+        quarantine_s: How long it rests the first time; each further time twice as long.
     """
 
     required_workers: int = 3
@@ -47,6 +51,10 @@ class Policy:
     retry_delay_s: float = 5.0
     fixed_crew: bool = False
     trial_frames: int = 12
+    lease_s: float = 30.0
+    poison_after: int = 3
+    quarantine_after: int = 3
+    quarantine_s: float = 60.0
 
 
 @attrs.define(eq=False)

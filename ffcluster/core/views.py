@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from ffcluster.core.durable import QuarantineEntry
 from ffcluster.core.model import (
     Capability,
     Diagnosis,
@@ -75,6 +76,9 @@ class JobView:
         error: Why it failed, or None.
         outcome: The published file, or None.
         segments: Every segment; only where it was asked for.
+        priority: Jobs with a higher one get workers first.
+        paused: Whether nothing more of it is started.
+        submitted_at: When it was submitted: Unix time in seconds on the coordinator's clock.
     """
 
     id: str
@@ -97,6 +101,9 @@ class JobView:
     error: ErrorReport | None = None
     outcome: JobOutcome | None = None
     segments: tuple[SegmentView, ...] = ()
+    priority: int = 0
+    paused: bool = False
+    submitted_at: float = 0.0
 
     @property
     def ended(self) -> bool:
@@ -109,7 +116,9 @@ class WorkerView:
     """One worker as a client sees it; `state` is for example `Idle` or `Processing`.
 
     `builds` are the versions of its ffmpegs, the preferred one first; `diagnoses` say what could
-    work there and does not; `measurements` are its own benchmarks.
+    work there and does not; `measurements` are its own benchmarks; `quarantines` are devices that
+    kept failing and rest. `draining` says that it is given nothing, `drained_by_operator` that this
+    lasts until it is resumed.
     """
 
     id: str
@@ -132,3 +141,5 @@ class WorkerView:
     plugins: tuple[PluginSummary, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    quarantines: tuple[QuarantineEntry, ...] = ()
+    drained_by_operator: bool = False

@@ -20,11 +20,13 @@ from ffcluster.core.model import (
     PluginSummary,
     SegmentProof,
 )
+from ffcluster.core.receipts import JobReceipt
 from ffcluster.core.views import JobView, WorkerView
 from ffcluster.errors import ErrorReport
 
 SUBPROTOCOL = "ffcluster.v1"
-PROTOCOL_VERSIONS = (1,)
+# Version 2 lets workers come back to attempts that they began in an earlier session.
+PROTOCOL_VERSIONS = (1, 2)
 MAX_MESSAGE_BYTES = 4 * 2**20
 # A job's full list of segments may be long; it goes only from coordinator to client.
 MAX_REPLY_BYTES = 64 * 2**20
@@ -32,6 +34,8 @@ MAX_FPS = 1e7
 # What a worker may tell of its machine.
 MAX_CAPABILITIES, MAX_BUILDS, MAX_PLUGINS = 256, 16, 64
 MAX_DIAGNOSES, MAX_MEASUREMENTS = 512, 1024
+MAX_HELD = 1024
+MAX_PRIORITY = 1000
 
 _ID: Any = validators.and_(validators.max_len(64), validators.matches_re(r"[A-Za-z0-9_-]+"))
 _NAME: Any = validators.and_(validators.min_len(1), validators.max_len(256))
@@ -39,6 +43,15 @@ _TEXT: Any = validators.max_len(4096)
 _COUNT = validators.and_(validators.ge(0), validators.lt(2**53))
 _SECONDS = validators.and_(validators.ge(0.0), validators.le(1e9))
 _SHA256 = validators.matches_re(r"[0-9a-f]{64}")
+
+
+@attrs.frozen
+class Held:
+    """An attempt that a worker still has from an earlier session; `encoded`: only to be put."""
+
+    epoch: int = attrs.field(validator=_COUNT)
+    job_id: str = attrs.field(validator=_ID)
+    encoded: bool = False
 
 
 @attrs.frozen
@@ -70,6 +83,7 @@ class Hello:
     measurements: tuple[Measurement, ...] = attrs.field(
         default=(), validator=validators.max_len(MAX_MEASUREMENTS)
     )
+    held: tuple[Held, ...] = attrs.field(default=(), validator=validators.max_len(MAX_HELD))
 
 
 @attrs.frozen
@@ -120,6 +134,18 @@ class Offer:
     job_id: str = attrs.field(validator=_ID)
     order: EncodeOrder
     piece: BlobRef
+    upload: str = attrs.field(validator=validators.matches_re(r"/v1/[A-Za-z0-9_/-]{1,256}"))
+
+
+@attrs.frozen
+class Resume:
+    """A held attempt still counts: go on, and put its result to `upload` (since version 2).
+
+    Every attempt named in `hello.held` is answered by `resume` or `revoke`.
+    """
+
+    TYPE: ClassVar[str] = "resume"
+    epoch: int = attrs.field(validator=_COUNT)
     upload: str = attrs.field(validator=validators.matches_re(r"/v1/[A-Za-z0-9_/-]{1,256}"))
 
 
@@ -268,6 +294,90 @@ class CancelJob:
 
 
 @attrs.frozen
+class PauseJob:
+    """Start nothing more of a job; answered by `job`."""
+
+    TYPE: ClassVar[str] = "pause_job"
+    request: int = attrs.field(validator=_REQUEST)
+    job_id: str = attrs.field(validator=_ID)
+
+
+@attrs.frozen
+class ResumeJob:
+    """Go on with a paused job; answered by `job`."""
+
+    TYPE: ClassVar[str] = "resume_job"
+    request: int = attrs.field(validator=_REQUEST)
+    job_id: str = attrs.field(validator=_ID)
+
+
+@attrs.frozen
+class RetryJob:
+    """Go on with a job that failed or was cancelled, from what was committed; answered by `job`."""
+
+    TYPE: ClassVar[str] = "retry_job"
+    request: int = attrs.field(validator=_REQUEST)
+    job_id: str = attrs.field(validator=_ID)
+
+
+@attrs.frozen
+class PrioritiseJob:
+    """Give a job another priority; answered by `job`."""
+
+    TYPE: ClassVar[str] = "prioritise_job"
+    request: int = attrs.field(validator=_REQUEST)
+    job_id: str = attrs.field(validator=_ID)
+    priority: int = attrs.field(
+        validator=validators.and_(validators.ge(-MAX_PRIORITY), validators.le(MAX_PRIORITY))
+    )
+
+
+@attrs.frozen
+class RemoveJob:
+    """Forget an ended job; answered by `done`. Its published file stays."""
+
+    TYPE: ClassVar[str] = "remove_job"
+    request: int = attrs.field(validator=_REQUEST)
+    job_id: str = attrs.field(validator=_ID)
+
+
+@attrs.frozen
+class DrainWorker:
+    """Give a worker nothing more, let it finish what it has; answered by `worker`."""
+
+    TYPE: ClassVar[str] = "drain_worker"
+    request: int = attrs.field(validator=_REQUEST)
+    worker_id: str = attrs.field(validator=_ID)
+
+
+@attrs.frozen
+class ResumeWorker:
+    """Let a drained or quarantined worker work again; answered by `worker`."""
+
+    TYPE: ClassVar[str] = "resume_worker"
+    request: int = attrs.field(validator=_REQUEST)
+    worker_id: str = attrs.field(validator=_ID)
+
+
+@attrs.frozen
+class RemoveWorker:
+    """Forget a worker; what it has is given to others; answered by `done`."""
+
+    TYPE: ClassVar[str] = "remove_worker"
+    request: int = attrs.field(validator=_REQUEST)
+    worker_id: str = attrs.field(validator=_ID)
+
+
+@attrs.frozen
+class GetReceipt:
+    """Tell everything about how a job was made; answered by `receipt`."""
+
+    TYPE: ClassVar[str] = "get_receipt"
+    request: int = attrs.field(validator=_REQUEST)
+    job_id: str = attrs.field(validator=_ID)
+
+
+@attrs.frozen
 class WatchJob:
     """Describe one job now and whenever it changes, at most a few times a second, until it ends.
 
@@ -298,6 +408,32 @@ class Job:
 
 
 @attrs.frozen
+class Worker:
+    """One worker as it is now."""
+
+    TYPE: ClassVar[str] = "worker"
+    reply_to: int = attrs.field(validator=_REQUEST)
+    worker: WorkerView
+
+
+@attrs.frozen
+class Done:
+    """It was done; there is nothing to show."""
+
+    TYPE: ClassVar[str] = "done"
+    reply_to: int = attrs.field(validator=_REQUEST)
+
+
+@attrs.frozen
+class Receipt:
+    """How a job was made, segment by segment and attempt by attempt."""
+
+    TYPE: ClassVar[str] = "receipt"
+    reply_to: int = attrs.field(validator=_REQUEST)
+    receipt: JobReceipt
+
+
+@attrs.frozen
 class Jobs:
     """All jobs as they are now."""
 
@@ -316,9 +452,25 @@ class Workers:
 
 
 FromWorker = Heartbeat | Accepted | Started | Progress | Result | Failed | Returned | Draining
-ToWorker = Heartbeat | Offer | Revoke | Drain | Failure
+ToWorker = Heartbeat | Offer | Resume | Revoke | Drain | Failure
 FromClient = (
-    Heartbeat | BeginUpload | Submit | GetJob | ListJobs | CancelJob | WatchJob | ListWorkers
+    Heartbeat
+    | BeginUpload
+    | Submit
+    | GetJob
+    | ListJobs
+    | CancelJob
+    | PauseJob
+    | ResumeJob
+    | RetryJob
+    | PrioritiseJob
+    | RemoveJob
+    | GetReceipt
+    | WatchJob
+    | ListWorkers
+    | DrainWorker
+    | ResumeWorker
+    | RemoveWorker
 )
-ToClient = Heartbeat | UploadReady | Job | Jobs | Workers | Failure
+ToClient = Heartbeat | UploadReady | Job | Jobs | Worker | Workers | Done | Receipt | Failure
 Message = Hello | Welcome | FromWorker | ToWorker | FromClient | ToClient

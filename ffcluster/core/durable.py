@@ -1,0 +1,357 @@
+"""What outlives the coordinator's process: frozen entries of all that a store keeps.
+
+Times are seconds of the coordinator's clock: Unix time when it first started, and from then on
+never going back, over restarts and changes of the wall clock. What an entry holds is all that is
+needed to go on; what is only for the moment (progress, trials, sessions) is not in it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from ffcluster.core.media import MediaSummary
+from ffcluster.core.model import (
+    Capability,
+    Epoch,
+    JobId,
+    JobOutcome,
+    JobSpec,
+    PreRoll,
+    ResultReport,
+    SegmentProof,
+    Source,
+    WorkerId,
+)
+from ffcluster.core.timeline import FrameRange
+from ffcluster.core.worker import WorkerFacts
+from ffcluster.errors import ErrorReport
+
+
+@attrs.frozen
+class BlobRef:
+    """A stored file: its SHA-256 (hex), which is its name, and its size in bytes."""
+
+    sha256: str
+    size_bytes: int
+
+
+@attrs.frozen
+class StoredPost:
+    """A capability that worked on a job, and what it was seen to write (None: not known yet)."""
+
+    worker_id: WorkerId
+    capability: Capability
+    fallback: bool = False
+    report: ResultReport | None = None
+
+
+@attrs.frozen
+class StoredKind:
+    """What a crew wrote: shape and parameter sets of its results."""
+
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str
+    parameter_sets: str
+
+
+@attrs.frozen
+class StoredCrew:
+    """A crew of a job; see `ffcluster.core.crews.Crew`."""
+
+    stand_in: bool
+    kinds: tuple[StoredKind, ...]
+    capabilities: tuple[Capability, ...]
+    posts: tuple[StoredPost, ...] = ()
+
+
+@attrs.frozen
+class JobEntry:
+    """A job, without its segments.
+
+    Attributes:
+        state: Name of its state (`Processing`).
+        history: (state, time) of the states that it left, oldest first.
+        publication: The verified file and the place that was chosen for it, written down before
+            anything appears there; None before.
+    """
+
+    id: JobId
+    spec: JobSpec
+    source: Source
+    state: str
+    submitted_at: float
+    history: tuple[tuple[str, float], ...] = ()
+    ended_at: float | None = None
+    summary: MediaSummary | None = None
+    started: bool = False
+    single_segment: bool = False
+    priority: int = 0
+    paused: bool = False
+    crews: tuple[StoredCrew, ...] = ()
+    retries: int = 0
+    warnings: tuple[str, ...] = ()
+    error: ErrorReport | None = None
+    publication: JobOutcome | None = None
+    outcome: JobOutcome | None = None
+
+
+@attrs.frozen
+class FailureEntry:
+    """Why an attempt at a segment did not count, and where."""
+
+    epoch: Epoch
+    worker_id: WorkerId
+    worker_name: str
+    encoder: str
+    device: str
+    error: ErrorReport
+
+
+@attrs.frozen
+class SegmentEntry:
+    """A segment; `committed` is the epoch of the attempt whose result counts, `blob` that result."""
+
+    job_id: JobId
+    frames: FrameRange
+    state: str
+    pre_roll: PreRoll = PreRoll.KEYFRAME
+    tried: int = 0
+    failures: tuple[FailureEntry, ...] = ()
+    committed: Epoch | None = None
+    report: ResultReport | None = None
+    blob: BlobRef | None = None
+
+
+class AttemptEnd(enum.StrEnum):
+    """What became of an attempt.
+
+    LIVE: nothing yet.
+    COMMITTED: its result is part of the output.
+    FAILED: it came to nothing; `error` says why.
+    RETURNED: it was given back or taken back, through nobody's fault.
+    SUPERSEDED: another attempt at the same segment was committed first, or its job ended.
+    """
+
+    LIVE = "live"
+    COMMITTED = "committed"
+    FAILED = "failed"
+    RETURNED = "returned"
+    SUPERSEDED = "superseded"
+
+
+@attrs.frozen
+class AttemptEntry:
+    """An attempt at a segment, live or ended; trials are not kept.
+
+    Attributes:
+        state: Name of its state (`running`); `ended` once it is over.
+        offered_at, started_at, delivered_at, ended_at: When; None when that did not happen.
+        blob: The result that was delivered, or None.
+    """
+
+    epoch: Epoch
+    job_id: JobId
+    frames: FrameRange
+    worker_id: WorkerId
+    worker_name: str
+    capability: Capability
+    state: str
+    offered_at: float
+    pre_roll: PreRoll = PreRoll.KEYFRAME
+    probe: bool = False
+    speculative: bool = False
+    fallback: bool = False
+    started_at: float | None = None
+    delivered_at: float | None = None
+    ended_at: float | None = None
+    end: AttemptEnd = AttemptEnd.LIVE
+    error: ErrorReport | None = None
+    proof: SegmentProof | None = None
+    blob: BlobRef | None = None
+
+
+@attrs.frozen
+class ShareEntry:
+    """What one worker did for one job; see `ffcluster.core.job.Share`."""
+
+    job_id: JobId
+    worker_id: WorkerId
+    name: str
+    segments: int = 0
+    frames: int = 0
+    failures: int = 0
+    encoders: tuple[tuple[str, int], ...] = ()
+    devices: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class StoredRate:
+    """A measured rate; see `ffcluster.core.throughput.RateKey` and `Throughput`."""
+
+    encoder: str
+    device: str
+    preset: str
+    width: int
+    height: int
+    pix_fmt: str
+    filters: tuple[str, ...]
+    fps: float
+    measurements: int
+
+
+@attrs.frozen
+class QuarantineEntry:
+    """A device of a worker that is given nothing until `until`, because it kept failing.
+
+    Attributes:
+        backend: Name of the backend.
+        device: The device, "" for the CPU.
+        reason: What it failed with, for a person.
+        until: When it is tried again.
+        times: Quarantines in a row; each is longer than the one before.
+    """
+
+    backend: str
+    device: str
+    reason: str
+    until: float
+    times: int = 1
+
+
+@attrs.frozen
+class WorkerEntry:
+    """A worker that was ever connected and not removed."""
+
+    id: WorkerId
+    facts: WorkerFacts
+    connected_at: float
+    draining: bool = False
+    rates: tuple[StoredRate, ...] = ()
+    quarantines: tuple[QuarantineEntry, ...] = ()
+    segments_done: int = 0
+    frames_done: int = 0
+    failures: int = 0
+
+
+@attrs.frozen
+class EventEntry:
+    """Something that a person would want to read about later.
+
+    Attributes:
+        number: From one counter for the whole cluster, without gaps.
+        at: When.
+        kind: What, for example `job.state`, `attempt.failed`, `worker.joined`.
+        data: What is to be known about it: plain JSON values.
+    """
+
+    number: int
+    at: float
+    kind: str
+    job_id: JobId | None = None
+    worker_id: WorkerId | None = None
+    epoch: Epoch | None = None
+    data: tuple[tuple[str, str | int | float | bool | None], ...] = ()
+
+
+@attrs.frozen
+class KeyEntry:
+    """A client's idempotency key: the same request again is answered with the same job.
+
+    Attributes:
+        key: The client's own name for the request.
+        request_sha256: SHA-256 (hex) of the request; another request with the same key is refused.
+        job_id: What came of it.
+        at: When.
+    """
+
+    key: str
+    request_sha256: str
+    job_id: JobId
+    at: float
+
+
+@attrs.frozen
+class TokenEntry:
+    """A secret that lets somebody in: never itself, only its SHA-256 (hex).
+
+    Attributes:
+        id: Its public name.
+        name: Whose it is, for a person.
+        scope: `worker` or `client`.
+        sha256: SHA-256 of the secret.
+        created_at: When it was made.
+        revoked_at: Since when it opens nothing, or None.
+    """
+
+    id: str
+    name: str
+    scope: str
+    sha256: str
+    created_at: float
+    revoked_at: float | None = None
+
+
+@attrs.frozen
+class Counters:
+    """Where the counters stand: the next epoch and the next event's number."""
+
+    next_epoch: int = 1
+    next_event: int = 1
+    superseded_results: int = 0
+    lease_expirations: int = 0
+
+
+@attrs.frozen
+class Changes:
+    """What one event, or several one after another, changed: stored together or not at all.
+
+    Entries replace those of the same identity (`JobEntry.id`, `SegmentEntry.job_id` with
+    `frames.first`, `AttemptEntry.epoch`, `ShareEntry.job_id` with `worker_id`, `WorkerEntry.id`,
+    `KeyEntry.key`, `TokenEntry.id`); events are only ever added. Removals come after all else.
+    A job that is removed goes with its segments, attempts, shares and keys; its events stay.
+    """
+
+    jobs: tuple[JobEntry, ...] = ()
+    segments: tuple[SegmentEntry, ...] = ()
+    attempts: tuple[AttemptEntry, ...] = ()
+    shares: tuple[ShareEntry, ...] = ()
+    workers: tuple[WorkerEntry, ...] = ()
+    events: tuple[EventEntry, ...] = ()
+    keys: tuple[KeyEntry, ...] = ()
+    tokens: tuple[TokenEntry, ...] = ()
+    counters: Counters | None = None
+    removed_jobs: tuple[JobId, ...] = ()
+    removed_workers: tuple[WorkerId, ...] = ()
+    # Segments that are carved anew, by job and first frame: a job that is retried may drop some.
+    removed_segments: tuple[tuple[JobId, int], ...] = ()
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in attrs.fields(Changes))
+
+
+@attrs.frozen
+class Saved:
+    """Everything a coordinator needs to go on where it stopped.
+
+    Attributes:
+        jobs: All that are remembered, in the order of their submission.
+        segments: Those of all jobs, by job, in order of frames.
+        attempts: The live ones, in order of epochs; and of each committed segment the attempt
+            that made it.
+        shares: Of all jobs.
+        workers: All that were not removed.
+        counters: Where the counters stand.
+        clock_s: The latest time in any entry; 0.0 for an empty store.
+    """
+
+    jobs: tuple[JobEntry, ...] = ()
+    segments: tuple[SegmentEntry, ...] = ()
+    attempts: tuple[AttemptEntry, ...] = ()
+    shares: tuple[ShareEntry, ...] = ()
+    workers: tuple[WorkerEntry, ...] = ()
+    counters: Counters = Counters()
+    clock_s: float = 0.0
