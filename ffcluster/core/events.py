@@ -98,6 +98,15 @@ class JoinFailed:
 
 
 @attrs.frozen
+class SegmentLost:
+    """A committed result is gone or damaged on disk: the segment must be made again."""
+
+    job_id: JobId
+    first_frame: int
+    error: ErrorReport
+
+
+@attrs.frozen
 class JobVerified:
     """The whole output is verified, and the place that it shall have was found free."""
 
@@ -254,6 +263,7 @@ Event = (
     | JobPrioritised
     | JobRemoved
     | JoinFailed
+    | SegmentLost
     | JobVerified
     | JobPublished
     | WorkerJoined
