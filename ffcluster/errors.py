@@ -21,6 +21,7 @@ class Code(enum.StrEnum):
     SOURCE_MISSING = "source_missing"
     SOURCE_UNREADABLE = "source_unreadable"
     SOURCE_DAMAGED = "source_damaged"
+    SOURCE_CHANGED = "source_changed"
     CONTAINER_UNSUITABLE = "container_unsuitable"
     FFMPEG_MISSING = "ffmpeg_missing"
     NO_USABLE_ENCODER = "no_usable_encoder"
@@ -31,6 +32,8 @@ class Code(enum.StrEnum):
     RESULT_INVALID = "result_invalid"
     TRANSFER_FAILED = "transfer_failed"
     WORKER_LOST = "worker_lost"
+    BLOB_LOST = "blob_lost"
+    BLOB_DAMAGED = "blob_damaged"
     INCOMPATIBLE_SEGMENTS = "incompatible_segments"
     JOIN_FAILED = "join_failed"
     VERIFICATION_FAILED = "verification_failed"
@@ -42,9 +45,11 @@ class Code(enum.StrEnum):
     PROTOCOL = "protocol"
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     CANCELLED = "cancelled"
     PLUGIN = "plugin"
     HELPER_DIED = "helper_died"
+    NOT_REPRODUCIBLE = "not_reproducible"
 
 
 @attrs.frozen(kw_only=True)
@@ -105,6 +110,12 @@ class SourceDamaged(SourceError):
     """The source is truncated or broken, yet partly usable with `--allow-damaged`."""
 
     code = Code.SOURCE_DAMAGED
+
+
+class SourceChanged(SourceError):
+    """The source is not the file any more that the job began with."""
+
+    code = Code.SOURCE_CHANGED
 
 
 class ContainerUnsuitable(FfclusterError):
@@ -168,10 +179,28 @@ class TransferFailed(AttemptError):
     code = Code.TRANSFER_FAILED
 
 
+class PeerFull(TransferFailed):
+    """The other side has no room for what is sent to it; it takes it when it has some again."""
+
+
 class WorkerLost(AttemptError):
     """The worker's session ended while the attempt was running."""
 
     code = Code.WORKER_LOST
+
+
+class BlobLost(FfclusterError):
+    """A stored file is gone; what it held must be made again."""
+
+    code = Code.BLOB_LOST
+    retryable = True
+
+
+class BlobDamaged(FfclusterError):
+    """A stored file is not what it was when it was stored; what it held must be made again."""
+
+    code = Code.BLOB_DAMAGED
+    retryable = True
 
 
 class IncompatibleSegments(FfclusterError):
@@ -243,10 +272,22 @@ class Conflict(Refused):
     code = Code.CONFLICT
 
 
+class IdempotencyConflict(Conflict):
+    """The client's own name for a request was used before, for another request."""
+
+    code = Code.IDEMPOTENCY_CONFLICT
+
+
 class Cancelled(FfclusterError):
     """The job was cancelled."""
 
     code = Code.CANCELLED
+
+
+class NotReproducible(FfclusterError):
+    """A segment cannot be made again here, or there is nothing here to compare it with."""
+
+    code = Code.NOT_REPRODUCIBLE
 
 
 class HelperDied(FfclusterError):

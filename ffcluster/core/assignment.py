@@ -28,6 +28,8 @@ class Assignment:
         # Rates and limits stay as they are while work is given, so these are added up but once.
         self._strengths.clear()
         records = self._records
+        if records.no_space:
+            return
         while records.feed_all or records.hungry:
             ids = self._in_order() if records.feed_all else list(records.hungry)
             records.feed_all = False
@@ -57,6 +59,8 @@ class Assignment:
     def _try(self, worker: Worker, now: float) -> None:
         """Trials come first: whole jobs may wait for them, and each takes but a moment."""
         for job in self._records.active_jobs():
+            if job.paused or not job.source_ready:
+                continue
             wanted = [
                 post
                 for post in job.posts.get(worker.id, ())
@@ -72,10 +76,12 @@ class Assignment:
                     self._records.offer_trial(post, job, now)
 
     def _by_need(self) -> list[Job]:
-        """Jobs that encode, the one with the least live attempts first: they share the workers."""
+        """Jobs that encode, by priority; equal ones share the workers: least live attempts first."""
         jobs = [job for job in self._records.active_jobs() if job.encoding]
         if len(jobs) > 1:
-            jobs.sort(key=lambda j: sum(len(s.live) for s in j.unfinished.values()))
+            jobs.sort(
+                key=lambda j: (-j.priority, sum(len(s.live) for s in j.unfinished.values()))
+            )
         return jobs
 
     def _give(self, worker: Worker, job: Job, now: float) -> bool:
@@ -120,7 +126,10 @@ class Assignment:
         return segment
 
     def _take_over(self, post: Post, job: Job, now: float) -> bool:
-        """Near the end: take an attempt that waits elsewhere, or overtake one that is overdue."""
+        """Near the end: take an attempt that waits elsewhere, or overtake one that is late.
+
+        Late is what runs on a worker that is absent, and what is overdue.
+        """
         waiting = scheduling.stealable(post, job)
         if waiting is not None:
             segment = job.segments[waiting.frames.first]
@@ -129,7 +138,9 @@ class Assignment:
             self._records.offer(post, job, segment, now)
             return True
         live = [a for segment in job.unfinished.values() for a in segment.live.values()]
-        late = scheduling.overdue(post, job, scheduling.rates(job, live))
+        late = scheduling.orphaned(post, job)
+        if late is None:
+            late = scheduling.overdue(post, job, scheduling.rates(job, live))
         if late is None:
             return False
         self._records.offer(post, job, job.segments[late.frames.first], now, speculative=True)

@@ -6,13 +6,15 @@ A segment is given again here; to whom is decided in `assignment`.
 from __future__ import annotations
 
 from ffcluster.core import results
-from ffcluster.core.crews import Kind, PostState
-from ffcluster.core.effects import JobChanged, JoinSegment, WorkerChanged
+from ffcluster.core.crews import PostState
+from ffcluster.core.effects import JobChanged, WorkerChanged
 from ffcluster.core.job import Job
 from ffcluster.core.judge import Judge
+from ffcluster.core.judgement import Losses, delay_s, hopeless, meaning_of
 from ffcluster.core.model import Fallback, ResultReport
 from ffcluster.core.records import Records
-from ffcluster.core.segment import Attempt, AttemptFailure, SegmentState
+from ffcluster.core.rests import Rests
+from ffcluster.core.segment import Attempt, AttemptEnd, AttemptFailure, Segment, SegmentState
 from ffcluster.core.throughput import SETTLED_AFTER_S, RateKey, Throughput
 from ffcluster.core.trials import Trials
 from ffcluster.errors import Code, ErrorReport
@@ -27,7 +29,8 @@ class Attempts:
     def __init__(self, records: Records, judge: Judge) -> None:
         self._records = records
         self._judge = judge
-        self._trials = Trials(records)
+        self._rests = Rests(records)
+        self._trials = Trials(records, self._rests)
 
     def checked(self, attempt: Attempt, report: ResultReport, now: float) -> None:
         """The result was looked at and is sound in itself."""
@@ -43,7 +46,7 @@ class Attempts:
 
     def _commit(self, job: Job, attempt: Attempt, report: ResultReport) -> None:
         segment = job.segments[attempt.frames.first]
-        self._records.end(attempt, committed=True)
+        self._records.end(attempt, AttemptEnd.COMMITTED)
         for other in list(segment.live.values()):
             self._records.revoke(other)
         segment.move(SegmentState.COMMITTED)
@@ -54,33 +57,27 @@ class Attempts:
         job.segments_committed += 1
         results.count(job, attempt, report)
         self._learn(job, attempt, report)
+        self._rests.succeeded(attempt)
         share = self._records.share(job, attempt.worker_id)
         share.add(attempt.capability, len(segment.frames))
         worker = self._records.workers[attempt.worker_id]
         worker.segments_done += 1
         worker.frames_done += len(segment.frames)
-        self._hand_to_join(job)
+        self._records.joinable.setdefault(job.id)
         self._records.effects += [JobChanged(job.id), WorkerChanged(worker.id)]
 
     def _learn(self, job: Job, attempt: Attempt, report: ResultReport) -> None:
         """The first result of a post that was not tried says what its crew writes."""
         post = job.post(attempt.post_key)
         if post is None or post.crew is None or post.capability != attempt.capability:
+            # Its worker is gone; what is in the file binds those who work on it all the same.
+            results.remember(job, attempt, report)
             return
         post.failures_in_a_row = 0
         if post.state is PostState.UNTRIED:
             post.learn(report)
-            post.crew.kinds.setdefault(Kind.of(report))
+            post.crew.noted(post)
             self._records.unstaffed.setdefault(job.id)
-
-    def _hand_to_join(self, job: Job) -> None:
-        while (segment := job.segments.get(job.join_next)) is not None:
-            if segment.committed is None or segment.report is None:
-                return
-            self._records.effects.append(
-                JoinSegment(job.id, segment.committed.epoch, segment.frames, segment.report)
-            )
-            job.join_next = segment.frames.stop
 
     def failed(self, attempt: Attempt, error: ErrorReport, now: float) -> None:
         """The attempt came to nothing."""
@@ -89,38 +86,91 @@ class Attempts:
             return
         job = self._records.jobs[attempt.job_id]
         segment = job.segments[attempt.frames.first]
-        worker = self._records.workers[attempt.worker_id]
-        self._records.end(attempt, committed=False)
-        if error.code is Code.ENCODER_BUSY:
-            self._records.limited.setdefault(worker.id)
-            if worker.refused(attempt.device, now):
-                self._records.give_again(attempt, now)
-                self._records.effects.append(WorkerChanged(worker.id))
-                return
+        self._records.end(attempt, AttemptEnd.FAILED, error)
+        if error.code is Code.ENCODER_BUSY and self._back_pressure(attempt, now):
+            return
         job.retries += 1
+        if not self._excused(attempt, segment, error, now):
+            self._count(job, segment, attempt, error, now)
+
+    def _back_pressure(self, attempt: Attempt, now: float) -> bool:
+        """Whether a device that says that it is full may be believed: less is given, none fails."""
+        worker = self._records.workers[attempt.worker_id]
+        self._records.limited.setdefault(worker.id)
+        if not worker.refused(attempt.device, now):
+            return False
+        self._records.give_again(attempt, now)
+        self._records.effects.append(WorkerChanged(worker.id))
+        return True
+
+    def _excused(self, attempt: Attempt, segment: Segment, error: ErrorReport, now: float) -> bool:
+        """Whether the segment is given again at once, with nothing held against it."""
         wider = segment.pre_roll.next if error.code is Code.WRONG_FRAME_COUNT else None
+        # An encoder that never started says nothing about what it would have encoded.
+        untouched = error.code is Code.WORKER_LOST and attempt.started_at is None
+        meaning = meaning_of(error.code)
+        if meaning.rest_s:
+            self._rests.rest_whole(self._records.workers[attempt.worker_id], error, now)
         if wider is not None:
             # Too little of the source before the segment is nobody's failure: widen, at once.
             segment.pre_roll = wider
-            self._records.give_again(attempt, now)
-            return
+        if wider is None and not untouched and meaning.kept:
+            return False
+        self._records.give_again(attempt, now)
+        return True
+
+    def _count(
+        self, job: Job, segment: Segment, attempt: Attempt, error: ErrorReport, now: float
+    ) -> None:
+        """Keep a failure as evidence, and draw the conclusions."""
+        policy = self._records.policy
+        worker = self._records.workers[attempt.worker_id]
         failure = AttemptFailure(attempt.epoch, attempt.post_key, worker.facts.name, error)
         segment.failures.append(failure)
         self._records.share(job, worker.id).failures += 1
         worker.failures += 1
-        if len(segment.failures) > self._records.policy.max_retries:
-            self._records.fail(job, results.segment_error(segment), now)
-            return
-        if error.code is not Code.WORKER_LOST:
+        if meaning_of(error.code).against_device:
+            self._rests.suspect(attempt, segment, error, now)
             self._doubt(job, attempt, error)
-        self._records.give_again(attempt, now, delay_s=self._records.policy.retry_delay_s)
+        losses = _losses(job, segment) if error.code is Code.WORKER_LOST else None
+        if not hopeless(segment.failures, policy.max_retries, policy.poison_after, losses):
+            delay = delay_s(segment.failures, policy.retry_delay_s)
+            self._records.give_again(attempt, now, delay_s=delay)
+        elif not segment.live:
+            # Somebody else's attempt that is still on its way is awaited: it may succeed.
+            self._give_up(job, segment, now)
+
+    def _give_up(self, job: Job, segment: Segment, now: float) -> None:
+        """A segment cannot be encoded: its job fails, or goes on without it."""
+        error = results.segment_error(segment)
+        if not job.spec.allow_missing:
+            self._records.fail(job, error, now)
+            self._rests.forgive(job.id)
+            return
+        segment.move(SegmentState.MISSING)
+        del job.unfinished[segment.frames.first]
+        job.frames_missing += len(segment.frames)
+        journal = self._records.journal
+        journal.segment(job.id, segment.frames.first)
+        journal.note(
+            "segment.missing",
+            job_id=job.id,
+            first_frame=segment.frames.first,
+            frames=len(segment.frames),
+            reason=error.message,
+        )
+        self._records.joinable.setdefault(job.id)
+        self._records.effects.append(JobChanged(job.id))
+        if job.whole and not job.frames_committed:
+            self._records.fail(job, error, now)
+            self._rests.forgive(job.id)
 
     def returned(self, attempt: Attempt, now: float) -> None:
         """An attempt was given back or taken back before it failed: nobody's fault."""
         if attempt.trial:
             self._trials.returned(attempt, now)
             return
-        self._records.end(attempt, committed=False)
+        self._records.end(attempt, AttemptEnd.RETURNED)
         self._records.give_again(attempt, now)
 
     def _doubt(self, job: Job, attempt: Attempt, error: ErrorReport) -> None:
@@ -160,6 +210,13 @@ class Attempts:
         known = worker.rates.setdefault(_rate_key(job, attempt), Throughput(fps))
         if known.measurements == 0:
             known.fps = fps
+
+
+def _losses(job: Job, segment: Segment) -> Losses:
+    """How the other segments of a job were lost."""
+    others = [other for other in job.segments.values() if other is not segment]
+    lost = sum(1 for other in others for f in other.failures if f.error.code is Code.WORKER_LOST)
+    return Losses(lost, sum(1 for other in others if other.committed is not None))
 
 
 def _rate_key(job: Job, attempt: Attempt) -> RateKey:

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import singledispatchmethod
 
-from ffcluster.core import scheduling
+from ffcluster.core import restoring
 from ffcluster.core.assignment import Assignment
 from ffcluster.core.attempts import Attempts
+from ffcluster.core.control import Control
 from ffcluster.core.crews import PostState
+from ffcluster.core.durable import Changes, Counters, Saved
 from ffcluster.core.effects import (
     CheckResult,
     Effect,
-    FinishJoin,
     IndexSource,
     JobChanged,
-    RevokeAttempt,
     WorkerChanged,
 )
 from ffcluster.core.events import (
@@ -31,24 +31,41 @@ from ffcluster.core.events import (
     AttemptReturned,
     AttemptStarted,
     Event,
+    HeldAttempt,
     JobCancelled,
     JobFailed,
+    JobPaused,
+    JobPrioritised,
     JobPublished,
+    JobRemoved,
+    JobResumed,
+    JobRetried,
     JobSubmitted,
+    JobVerified,
+    JoinFailed,
+    ResultsExpired,
+    ResultSuperseded,
+    SegmentLost,
     SourceIndexed,
+    SpaceChanged,
     Ticked,
     WorkerDraining,
     WorkerJoined,
     WorkerLeft,
+    WorkerRemoved,
+    WorkerResumed,
 )
 from ffcluster.core.job import Job, JobState
+from ffcluster.core.joining import Joining
 from ffcluster.core.judge import Judge
 from ffcluster.core.model import Epoch, JobId, WorkerId
+from ffcluster.core.presence import Presence
+from ffcluster.core.progress import settle
 from ffcluster.core.records import Policy, Records
+from ffcluster.core.rests import Rests
 from ffcluster.core.segment import Attempt, AttemptState
 from ffcluster.core.staffing import Staffing
-from ffcluster.core.worker import Worker, WorkerState
-from ffcluster.errors import Code, ErrorReport
+from ffcluster.core.worker import Worker
 
 
 class ClusterState:
@@ -57,14 +74,35 @@ class ClusterState:
     Args:
         policy: Settings that decisions depend on.
         judge: What is known of encoders.
-        first_epoch: Epoch of the first attempt.
     """
 
-    def __init__(self, policy: Policy, judge: Judge, first_epoch: int = 1) -> None:
-        self._records = Records(policy, first_epoch)
+    def __init__(self, policy: Policy, judge: Judge) -> None:
+        self._records = Records(policy)
         self._staffing = Staffing(self._records, judge)
         self._attempts = Attempts(self._records, judge)
         self._assignment = Assignment(self._records)
+        self._joining = Joining(self._records)
+        self._rests = Rests(self._records)
+        self._presence = Presence(self._records, self._attempts, self._staffing, self._rests)
+        self._control = Control(self._records, self._attempts)
+
+    @classmethod
+    def restored(cls, policy: Policy, judge: Judge, saved: Saved) -> ClusterState:
+        """The state that was stored; `resume` says what must be done to go on."""
+        state = cls(policy, judge)
+        restoring.restore(state._records, saved)
+        return state
+
+    def resume(self, now: float) -> tuple[Effect, ...]:
+        """Go on after a restart: open what is needed, and give the workers time to come back."""
+        records = self._records
+        records.journal.now = now
+        for worker_id in records.absent:
+            self.workers[worker_id].lease_until = now + records.policy.lease_s
+        for job in records.active_jobs():
+            restoring.begin_anew(job)
+            records.effects += [IndexSource(job.id), JobChanged(job.id)]
+        return records.take_effects()
 
     @property
     def policy(self) -> Policy:
@@ -78,7 +116,7 @@ class ClusterState:
 
     @property
     def workers(self) -> dict[WorkerId, Worker]:
-        """All workers that were ever connected."""
+        """All workers that were ever connected and not removed."""
         return self._records.workers
 
     @property
@@ -86,28 +124,42 @@ class ClusterState:
         """All live attempts, trials among them."""
         return self._records.attempts
 
+    @property
+    def counters(self) -> Counters:
+        """Where the counters stand."""
+        return self._records.journal.counters
+
     def handle(self, event: Event, now: float) -> tuple[Effect, ...]:
         """Take `event` in and say what must be done.
 
         Args:
             event: What happened.
-            now: Monotonic seconds; never less than in an earlier call.
+            now: Seconds of the coordinator's clock; never less than in an earlier call.
         """
         records = self._records
+        records.journal.now = now
         for worker_id in list(records.limited):
-            self._recover(self.workers[worker_id], now)
+            self._rests.recover(self.workers[worker_id], now)
+        self._presence.expire(now)
         self._handle(event, now)
         self._staffing.start_jobs(now)
         self._staffing.staff_jobs(now)
         self._assignment.schedule(now)
         for job in list(self.active_jobs()):
-            self._settle_job(job, now)
+            settle(records, job, self._staffing, self._attempts, now)
+        self._joining.advance(now)
         return records.take_effects()
+
+    def take_changes(self) -> Changes:
+        """What must be stored since the last call, before its effects are carried out."""
+        return self._records.take_changes()
 
     def next_wake(self, now: float) -> float | None:
         """When a `Ticked` is needed next; None: nothing waits for a time that is yet to come."""
         jobs = list(self.active_jobs())
         times = [job.not_before for job in jobs if not job.started]
+        times += [job.join_not_before for job in jobs]
+        times += [self.workers[worker_id].lease_until for worker_id in self._records.absent]
         times += [s.not_before for job in jobs for s in job.waiting.values()]
         times += [
             post.not_before
@@ -124,12 +176,7 @@ class ClusterState:
         """Jobs that have not ended, in the order of their submission."""
         return self._records.active_jobs()
 
-    def forget(self, job_id: JobId) -> None:
-        """Drop the record of an ended job."""
-        if self.jobs[job_id].ended:
-            del self.jobs[job_id]
-
-    # --- what happened -------------------------------------------------------------------------
+    # --- jobs ----------------------------------------------------------------------------------
 
     @singledispatchmethod
     def _handle(self, event: Event, now: float) -> None:
@@ -144,18 +191,33 @@ class ClusterState:
     def _(self, event: JobSubmitted, now: float) -> None:
         if event.job_id in self.jobs:
             return
-        self.jobs[event.job_id] = Job(event.job_id, event.spec, now)
+        job = Job(event.job_id, event.spec, now, source=event.source, priority=event.priority)
+        self.jobs[event.job_id] = job
         self._records.effects += [IndexSource(event.job_id), JobChanged(event.job_id)]
 
     @_handle.register
     def _(self, event: SourceIndexed, now: float) -> None:
         job = self._active(event.job_id)
-        if job is None or job.summary is not None:
+        if job is None or job.source_ready:
             return
-        job.summary = event.summary
-        job.warnings = event.summary.warnings
-        job.move(JobState.WAITING_FOR_CLIENTS, now)
+        job.source_ready = True
+        if job.summary is None:
+            job.summary, job.warnings = event.summary, event.summary.warnings
+        if job.state is JobState.QUEUED:
+            job.move(JobState.WAITING_FOR_CLIENTS, now)
+        self._records.feed_all = True
+        self._records.unstaffed.setdefault(job.id)
+        self._records.joinable.setdefault(job.id)
         self._records.effects.append(JobChanged(job.id))
+        self._take_up(job)
+
+    def _take_up(self, job: Job) -> None:
+        """The source is open: go on with what was live before it was."""
+        for attempt in [a for s in job.unfinished.values() for a in s.live.values()]:
+            if attempt.state is AttemptState.CHECKING:
+                self._check(attempt)
+            elif self.workers[attempt.worker_id].present:
+                self._presence.resume_claimed([attempt])
 
     @_handle.register
     def _(self, event: JobFailed, now: float) -> None:
@@ -170,57 +232,121 @@ class ClusterState:
             self._records.close(job, JobState.CANCELLED, now)
 
     @_handle.register
+    def _(self, event: JobPaused, now: float) -> None:
+        job = self._active(event.job_id)
+        if job is not None:
+            self._control.pause(job, now)
+
+    @_handle.register
+    def _(self, event: JobResumed, now: float) -> None:
+        job = self._active(event.job_id)
+        if job is not None:
+            self._control.resume(job)
+
+    @_handle.register
+    def _(self, event: JobRetried, now: float) -> None:
+        job = self.jobs.get(event.job_id)
+        if job is not None and job.state in (JobState.FAILED, JobState.CANCELLED):
+            self._control.retry(job, now)
+
+    @_handle.register
+    def _(self, event: JobPrioritised, now: float) -> None:
+        job = self._active(event.job_id)
+        if job is not None:
+            self._control.prioritise(job, event.priority)
+
+    @_handle.register
+    def _(self, event: ResultsExpired, now: float) -> None:
+        job = self.jobs.get(event.job_id)
+        if job is not None and job.ended and job.kept:
+            self._control.expire(job)
+
+    @_handle.register
+    def _(self, event: JobRemoved, now: float) -> None:
+        job = self.jobs.get(event.job_id)
+        if job is not None and job.ended:
+            self._control.remove(job)
+
+    # --- the join ------------------------------------------------------------------------------
+
+    @_handle.register
+    def _(self, event: JoinFailed, now: float) -> None:
+        job = self._active(event.job_id)
+        if job is not None:
+            self._joining.failed(job, event.error, now)
+
+    @_handle.register
+    def _(self, event: SegmentLost, now: float) -> None:
+        job = self._active(event.job_id)
+        segment = job.segments.get(event.first_frame) if job is not None else None
+        if job is not None and segment is not None:
+            self._joining.lost(job, segment, event.error, now)
+
+    @_handle.register
+    def _(self, event: JobVerified, now: float) -> None:
+        job = self._active(event.job_id)
+        if job is not None:
+            self._joining.verified(job, event.outcome)
+
+    @_handle.register
     def _(self, event: JobPublished, now: float) -> None:
         job = self._active(event.job_id)
-        if job is not None and job.state is JobState.COMBINING:
-            job.outcome = event.outcome
-            self._records.close(job, JobState.COMPLETED, now)
+        if job is not None:
+            self._joining.published(job, event.outcome, now)
+
+    # --- workers -------------------------------------------------------------------------------
 
     @_handle.register
     def _(self, event: WorkerJoined, now: float) -> None:
-        known = self.workers.get(event.worker_id)
-        if known is not None:
-            self._lose_worker(known, "the worker opened a new session", now)
-            known.move(WorkerState.CONNECTED)
-            known.facts, known.connected_at, known.draining = event.facts, now, False
-            known.limits.clear()
-        else:
-            known = self.workers[event.worker_id] = Worker(event.worker_id, event.facts, now)
-        self._staffing.worker_joined(known)
-        self._records.feed_all = True
-        self._records.effects.append(WorkerChanged(event.worker_id))
+        self._presence.joined(event, now)
 
     @_handle.register
     def _(self, event: WorkerLeft, now: float) -> None:
-        worker = self.workers.get(event.worker_id)
-        if worker is not None:
-            self._lose_worker(worker, event.reason, now)
+        self._presence.left(event, now)
 
     @_handle.register
     def _(self, event: WorkerDraining, now: float) -> None:
+        self._presence.drain(event, now)
+
+    @_handle.register
+    def _(self, event: WorkerResumed, now: float) -> None:
         worker = self.workers.get(event.worker_id)
-        if worker is None or not worker.available:
-            return
-        worker.draining = True
-        for attempt in [a for a in worker.attempts.values() if a.state is AttemptState.OFFERED]:
-            self._take_back(attempt, now)
-        self._records.restaff_all()
-        self._records.effects.append(WorkerChanged(worker.id))
+        if worker is not None:
+            self._presence.resume(worker)
+
+    @_handle.register
+    def _(self, event: WorkerRemoved, now: float) -> None:
+        worker = self.workers.get(event.worker_id)
+        if worker is not None:
+            self._presence.remove(worker, now)
+
+    @_handle.register
+    def _(self, event: SpaceChanged, now: float) -> None:
+        self._records.no_space = event.reason
+        self._records.feed_all = True
+
+    # --- attempts ------------------------------------------------------------------------------
 
     @_handle.register
     def _(self, event: AttemptStarted, now: float) -> None:
         attempt = self.attempts.get(event.epoch)
-        if attempt is None or attempt.state is not AttemptState.OFFERED:
-            return
+        if attempt is not None and attempt.state is AttemptState.OFFERED:
+            self._start(attempt, now)
+
+    def _start(self, attempt: Attempt, now: float) -> None:
         attempt.move(AttemptState.RUNNING)
         attempt.started_at = now
+        self._records.journal.attempt(attempt)
         self._records.effects.append(JobChanged(attempt.job_id))
 
     @_handle.register
     def _(self, event: AttemptProgressed, now: float) -> None:
         attempt = self.attempts.get(event.epoch)
-        if attempt is None or attempt.state is not AttemptState.RUNNING:
+        if attempt is None or not attempt.holds_slot:
             return
+        if attempt.state is AttemptState.OFFERED:
+            # It started while this coordinator was away.
+            self._start(attempt, now)
         attempt.frames_done = min(max(event.frames, attempt.frames_done), len(attempt.frames))
         attempt.fps = max(0.0, event.fps)
         self._attempts.progressed(attempt, now)
@@ -233,24 +359,27 @@ class ClusterState:
         if attempt is None or not attempt.holds_slot:
             return
         attempt.move(AttemptState.CHECKING)
-        attempt.proof = event.proof
+        attempt.proof, attempt.blob, attempt.delivered_at = event.proof, event.blob, now
         attempt.frames_done = len(attempt.frames)
+        self._records.journal.attempt(attempt)
         self._attempts.delivered(attempt, event.proof.encode_s, now)
         worker = self.workers[attempt.worker_id]
         worker.settle()
         self._records.hungry.setdefault(worker.id)
+        self._check(attempt)
+        self._records.effects.append(WorkerChanged(worker.id))
+
+    def _check(self, attempt: Attempt) -> None:
         self._records.effects += [
             CheckResult(attempt.epoch, attempt.job_id, attempt.frames),
             JobChanged(attempt.job_id),
-            WorkerChanged(worker.id),
         ]
 
     @_handle.register
     def _(self, event: AttemptChecked, now: float) -> None:
         attempt = self.attempts.get(event.epoch)
-        if attempt is None or attempt.state is not AttemptState.CHECKING:
-            return
-        self._attempts.checked(attempt, event.report, now)
+        if attempt is not None and attempt.state is AttemptState.CHECKING:
+            self._attempts.checked(attempt, event.report, now)
 
     @_handle.register
     def _(self, event: AttemptFailed, now: float) -> None:
@@ -264,62 +393,15 @@ class ClusterState:
         if attempt is not None and attempt.holds_slot:
             self._attempts.returned(attempt, now)
 
-    # --- jobs ----------------------------------------------------------------------------------
+    @_handle.register
+    def _(self, event: ResultSuperseded, now: float) -> None:
+        worker = self.workers.get(event.worker_id)
+        if worker is not None and event.epoch not in self.attempts:
+            self._presence.superseded(worker, HeldAttempt(event.epoch, JobId("")))
 
     def _active(self, job_id: JobId) -> Job | None:
         job = self.jobs.get(job_id)
         return None if job is None or job.ended else job
-
-    def _settle_job(self, job: Job, now: float) -> None:
-        """Take the state that the job's attempts say."""
-        if job.ended or job.state is JobState.COMBINING or not job.started:
-            return
-        if job.frames_committed == job.frame_count:
-            job.reason = ""
-            for trial in list(job.trials.values()):
-                self._take_back(trial, now)
-            job.move(JobState.COMBINING, now)
-            self._records.effects += [FinishJoin(job.id), JobChanged(job.id)]
-            return
-        live = [a for s in job.unfinished.values() for a in s.live.values()]
-        trying = bool(job.trials) and not job.segments_committed
-        if not live and not trying and not scheduling.team(job):
-            job.move(JobState.WAITING_FOR_CLIENTS, now)
-            self._records.wait(job, self._staffing.why_waiting(job))
-            return
-        job.reason = ""
-        probing = not job.segments_committed and all(attempt.probe for attempt in live)
-        if job.state is JobState.PROCESSING or (live and not probing):
-            job.move(JobState.PROCESSING, now)
-        elif live or trying:
-            job.move(JobState.BENCHMARKING, now)
-
-    def _take_back(self, attempt: Attempt, now: float) -> None:
-        """An attempt is not wanted there any more, through nobody's fault."""
-        self._records.effects.append(RevokeAttempt(attempt.epoch, attempt.worker_id))
-        self._attempts.returned(attempt, now)
-
-    def _lose_worker(self, worker: Worker, reason: str, now: float) -> None:
-        if worker.state is WorkerState.DISCONNECTED:
-            return
-        worker.move(WorkerState.DISCONNECTED)
-        lost = ErrorReport(
-            Code.WORKER_LOST, f"worker {worker.facts.name} went away: {reason}", retryable=True
-        )
-        for attempt in [a for a in worker.attempts.values() if a.holds_slot]:
-            # The first one may have been its job's last chance, which ends the others too.
-            if attempt.epoch in self.attempts:
-                self._attempts.failed(attempt, lost, now)
-        self._records.restaff_all()
-        self._records.effects.append(WorkerChanged(worker.id))
-
-    def _recover(self, worker: Worker, now: float) -> None:
-        """Let devices that said that they are full have more again when their time has come."""
-        if worker.recover(now):
-            self._records.effects.append(WorkerChanged(worker.id))
-        self._records.hungry.setdefault(worker.id)
-        if not worker.limits:
-            self._records.limited.pop(worker.id, None)
 
 
 __all__ = ["ClusterState", "Policy"]

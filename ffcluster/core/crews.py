@@ -17,6 +17,7 @@ from ffcluster.core.judge import Candidate
 from ffcluster.core.media import VideoFormat
 from ffcluster.core.model import Capability, PreRoll, ResultReport
 from ffcluster.core.profile import Profile
+from ffcluster.core.quarantine import Quarantine
 from ffcluster.core.segment import PostKey
 from ffcluster.core.throughput import RateKey, estimate_fps
 from ffcluster.core.transition import TransitionTable
@@ -147,7 +148,18 @@ class Post:
     @property
     def available(self) -> bool:
         """Whether its worker takes work and nothing is known against it."""
-        return self.worker.available and self.state is not PostState.REFUSED
+        return (
+            self.worker.available
+            and self.state is not PostState.REFUSED
+            and not self.worker.resting(self.capability)
+        )
+
+    @property
+    def rests(self) -> Quarantine | None:
+        """Why it would be available if it did not rest, or None."""
+        if not self.worker.available or self.state is PostState.REFUSED:
+            return None
+        return self.worker.resting(self.capability)
 
     @property
     def kind(self) -> Kind | None:
@@ -193,18 +205,23 @@ class Crew:
     Attributes:
         stand_in: Whether it works only while no other crew of the job can.
         kinds: What its posts write; empty until the first of them is known.
-        capabilities: What its posts are or were.
+        capabilities: What its posts are or were, with what the first of each was seen to write.
     """
 
     stand_in: bool = False
     posts: list[Post] = attrs.field(factory=list)
     kinds: dict[Kind, None] = attrs.field(factory=dict)
-    capabilities: dict[Capability, None] = attrs.field(factory=dict)
+    capabilities: dict[Capability, ResultReport | None] = attrs.field(factory=dict)
 
     def take(self, post: Post) -> None:
         """Add a post."""
         self.posts.append(post)
-        self.capabilities.setdefault(post.capability)
+        self.noted(post)
+
+    def noted(self, post: Post) -> None:
+        """Remember what a post of this crew writes, as far as that is known."""
+        if self.capabilities.get(post.capability) is None:
+            self.capabilities[post.capability] = post.report
         if post.kind is not None:
             self.kinds.setdefault(post.kind)
 

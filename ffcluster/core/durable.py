@@ -7,12 +7,11 @@ needed to go on; what is only for the moment (progress, trials, sessions) is not
 
 from __future__ import annotations
 
-import enum
-
 import attrs
 
 from ffcluster.core.media import MediaSummary
 from ffcluster.core.model import (
+    BlobRef,
     Capability,
     Epoch,
     JobId,
@@ -24,26 +23,17 @@ from ffcluster.core.model import (
     Source,
     WorkerId,
 )
+from ffcluster.core.segment import AttemptEnd
 from ffcluster.core.timeline import FrameRange
 from ffcluster.core.worker import WorkerFacts
 from ffcluster.errors import ErrorReport
 
 
 @attrs.frozen
-class BlobRef:
-    """A stored file: its SHA-256 (hex), which is its name, and its size in bytes."""
-
-    sha256: str
-    size_bytes: int
-
-
-@attrs.frozen
 class StoredPost:
-    """A capability that worked on a job, and what it was seen to write (None: not known yet)."""
+    """A capability that works on a job, and what it was seen to write (None: not known yet)."""
 
-    worker_id: WorkerId
     capability: Capability
-    fallback: bool = False
     report: ResultReport | None = None
 
 
@@ -64,7 +54,6 @@ class StoredCrew:
 
     stand_in: bool
     kinds: tuple[StoredKind, ...]
-    capabilities: tuple[Capability, ...]
     posts: tuple[StoredPost, ...] = ()
 
 
@@ -75,6 +64,7 @@ class JobEntry:
     Attributes:
         state: Name of its state (`Processing`).
         history: (state, time) of the states that it left, oldest first.
+        kept: Whether results and source of an ended job are still there, for a retry.
         publication: The verified file and the place that was chosen for it, written down before
             anything appears there; None before.
     """
@@ -91,6 +81,7 @@ class JobEntry:
     single_segment: bool = False
     priority: int = 0
     paused: bool = False
+    kept: bool = False
     crews: tuple[StoredCrew, ...] = ()
     retries: int = 0
     warnings: tuple[str, ...] = ()
@@ -124,23 +115,6 @@ class SegmentEntry:
     committed: Epoch | None = None
     report: ResultReport | None = None
     blob: BlobRef | None = None
-
-
-class AttemptEnd(enum.StrEnum):
-    """What became of an attempt.
-
-    LIVE: nothing yet.
-    COMMITTED: its result is part of the output.
-    FAILED: it came to nothing; `error` says why.
-    RETURNED: it was given back or taken back, through nobody's fault.
-    SUPERSEDED: another attempt at the same segment was committed first, or its job ended.
-    """
-
-    LIVE = "live"
-    COMMITTED = "committed"
-    FAILED = "failed"
-    RETURNED = "returned"
-    SUPERSEDED = "superseded"
 
 
 @attrs.frozen
@@ -208,7 +182,7 @@ class QuarantineEntry:
     """A device of a worker that is given nothing until `until`, because it kept failing.
 
     Attributes:
-        backend: Name of the backend.
+        backend: Name of the backend; "" is the worker as a whole.
         device: The device, "" for the CPU.
         reason: What it failed with, for a person.
         until: When it is tried again.
@@ -224,12 +198,16 @@ class QuarantineEntry:
 
 @attrs.frozen
 class WorkerEntry:
-    """A worker that was ever connected and not removed."""
+    """A worker that was ever connected and not removed.
+
+    Rates and tallies are as they were when anything else of it changed or a job ended: they are
+    worth less than writing everything that a worker says of itself after each of its segments.
+    """
 
     id: WorkerId
     facts: WorkerFacts
     connected_at: float
-    draining: bool = False
+    drained_by_operator: bool = False
     rates: tuple[StoredRate, ...] = ()
     quarantines: tuple[QuarantineEntry, ...] = ()
     segments_done: int = 0
@@ -339,9 +317,9 @@ class Saved:
 
     Attributes:
         jobs: All that are remembered, in the order of their submission.
-        segments: Those of all jobs, by job, in order of frames.
-        attempts: The live ones, in order of epochs; and of each committed segment the attempt
-            that made it.
+        segments: Those of jobs that are not completed, by job, in order of frames.
+        attempts: Of the same jobs, in order of epochs: the live ones, and of each committed
+            segment the attempt that made it.
         shares: Of all jobs.
         workers: All that were not removed.
         counters: Where the counters stand.
@@ -355,3 +333,26 @@ class Saved:
     workers: tuple[WorkerEntry, ...] = ()
     counters: Counters = Counters()
     clock_s: float = 0.0
+
+
+__all__ = [
+    "AttemptEnd",
+    "AttemptEntry",
+    "BlobRef",
+    "Changes",
+    "Counters",
+    "EventEntry",
+    "FailureEntry",
+    "JobEntry",
+    "KeyEntry",
+    "QuarantineEntry",
+    "Saved",
+    "SegmentEntry",
+    "ShareEntry",
+    "StoredCrew",
+    "StoredKind",
+    "StoredPost",
+    "StoredRate",
+    "TokenEntry",
+    "WorkerEntry",
+]

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import attrs
 
-from ffcluster.core.durable import BlobRef
-from ffcluster.core.model import Epoch, JobId, JobOutcome, PreRoll, ResultReport, WorkerId
+from ffcluster.core.model import (
+    BlobRef,
+    Epoch,
+    JobId,
+    JobOutcome,
+    PreRoll,
+    ResultReport,
+    WorkerId,
+)
 from ffcluster.core.timeline import FrameRange
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from ffcluster.core.durable import BlobRef
 from ffcluster.core.media import MediaSummary
 from ffcluster.core.model import (
+    BlobRef,
     Epoch,
     JobId,
     JobOutcome,
@@ -80,6 +80,13 @@ class JobPrioritised:
 
     job_id: JobId
     priority: int
+
+
+@attrs.frozen
+class ResultsExpired:
+    """What was kept of an ended job for a retry has been kept long enough."""
+
+    job_id: JobId
 
 
 @attrs.frozen
@@ -261,6 +268,7 @@ Event = (
     | JobResumed
     | JobRetried
     | JobPrioritised
+    | ResultsExpired
     | JobRemoved
     | JoinFailed
     | SegmentLost

@@ -78,6 +78,9 @@ def _staff(job: Job) -> Iterator[str]:
 
 
 def _job(job: Job) -> Iterator[str]:
+    if job.state is JobState.COMPLETED and not job.segments:
+        # After a restart only the totals of a completed job are remembered.
+        return
     frontier = frames = committed = 0
     for first, segment in job.segments.items():
         if first != segment.frames.first or first != frontier:

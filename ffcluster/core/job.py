@@ -17,9 +17,11 @@ from ffcluster.core.model import (
     JobOutcome,
     JobSpec,
     ResultReport,
+    Source,
     WorkerId,
 )
-from ffcluster.core.segment import Attempt, PostKey, Segment
+from ffcluster.core.segment import Attempt, PostKey, Segment, SegmentState
+from ffcluster.core.timeline import FrameRange
 from ffcluster.core.transition import TransitionTable
 from ffcluster.errors import ErrorReport
 
@@ -33,8 +35,8 @@ class JobState(enum.StrEnum):
     PROCESSING: segments are encoded, and joined behind the encoders.
     COMBINING: every frame is in a committed segment; the rest of the join, then verification.
     COMPLETED: the output is verified and published. `outcome` is set.
-    FAILED: given up. `error` is set.
-    CANCELLED: ended by a client.
+    FAILED: given up. `error` is set. Left only when a client has it retried.
+    CANCELLED: ended by a client. Left only when a client has it retried.
     """
 
     QUEUED = "Queued"
@@ -48,6 +50,7 @@ class JobState(enum.StrEnum):
 
 
 _ENDS = frozenset({JobState.FAILED, JobState.CANCELLED})
+_ENDED = _ENDS | {JobState.COMPLETED}
 
 JOB_MOVES = TransitionTable(
     {
@@ -57,10 +60,11 @@ JOB_MOVES = TransitionTable(
         JobState.BENCHMARKING: _ENDS
         | {JobState.WAITING_FOR_CLIENTS, JobState.PROCESSING, JobState.COMBINING},
         JobState.PROCESSING: _ENDS | {JobState.WAITING_FOR_CLIENTS, JobState.COMBINING},
-        JobState.COMBINING: _ENDS | {JobState.COMPLETED},
+        # Back to encoding when a committed result was lost from the disk.
+        JobState.COMBINING: _ENDS | {JobState.COMPLETED, JobState.PROCESSING},
         JobState.COMPLETED: frozenset(),
-        JobState.FAILED: frozenset(),
-        JobState.CANCELLED: frozenset(),
+        JobState.FAILED: frozenset({JobState.QUEUED}),
+        JobState.CANCELLED: frozenset({JobState.QUEUED}),
     }
 )
 
@@ -93,9 +97,18 @@ class Job:
     """One source, one profile, one output.
 
     Attributes:
+        source: Where its film is.
+        source_ready: Whether this process has its source open; nothing is offered before.
+        priority: Jobs with a higher one get workers first.
+        paused: Whether nothing more of it is started.
         frontier: First frame that no segment covers yet: the film is carved from front to back.
         waiting: First frames of PENDING segments, which were given before and must be given again.
+        frames_missing: Frames in segments that were given up while the rest goes on.
         join_next: First frame that was not handed to the join yet.
+        join_not_before: The join is not taken up again before this time.
+        join_failures: Joins that failed in a row.
+        publication: The verified file with the place chosen for it, from when it was verified.
+        kept: Whether results and source of an ended job are still there, for a retry.
         single_segment: Whether one attempt makes the whole film, so that nothing must fit to it.
         started: Whether the required number of workers was there once.
         posts: The capabilities that can do it, of every worker that was seen since it started.
@@ -112,6 +125,10 @@ class Job:
     state: JobState = JobState.QUEUED
     history: list[tuple[JobState, float]] = attrs.field(factory=list)
     reason: str = ""
+    source: Source = Source("")
+    source_ready: bool = False
+    priority: int = 0
+    paused: bool = False
     summary: MediaSummary | None = None
     posts: dict[WorkerId, tuple[Post, ...]] = attrs.field(factory=dict)
     crews: list[Crew] = attrs.field(factory=list)
@@ -126,7 +143,12 @@ class Job:
     unfinished: dict[int, Segment] = attrs.field(factory=dict)
     frames_committed: int = 0
     segments_committed: int = 0
+    frames_missing: int = 0
     join_next: int = 0
+    join_not_before: float = 0.0
+    join_failures: int = 0
+    publication: JobOutcome | None = None
+    kept: bool = False
     sample: ResultReport | None = None
     made: dict[tuple[str, bool, str, bool], Contribution] = attrs.field(factory=dict)
     retries: int = 0
@@ -149,8 +171,8 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
-        return JOB_MOVES.final(self.state)
+        """Whether nothing more will happen to it, unless a client has it retried."""
+        return self.state in _ENDED
 
     def every_post(self) -> Iterator[Post]:
         """All posts, also those whose workers are gone."""
@@ -166,11 +188,31 @@ class Job:
     @property
     def encoding(self) -> bool:
         """Whether workers may be given its segments."""
-        return bool(self.crews) and self.state in (
-            JobState.WAITING_FOR_CLIENTS,
-            JobState.BENCHMARKING,
-            JobState.PROCESSING,
+        return (
+            bool(self.crews)
+            and self.source_ready
+            and not self.paused
+            and self.state
+            in (
+                JobState.WAITING_FOR_CLIENTS,
+                JobState.BENCHMARKING,
+                JobState.PROCESSING,
+            )
         )
+
+    @property
+    def whole(self) -> bool:
+        """Whether every frame is committed or given up."""
+        return bool(self.summary) and self.frames_committed + self.frames_missing == (
+            self.frame_count
+        )
+
+    def missing(self) -> tuple[FrameRange, ...]:
+        """The segments that were given up, in order."""
+        if not self.frames_missing:
+            return ()
+        given_up = (s for s in self.segments.values() if s.state is SegmentState.MISSING)
+        return tuple(segment.frames for segment in given_up)
 
     @property
     def frame_count(self) -> int:

@@ -206,6 +206,14 @@ class PluginSummary:
 
 
 @attrs.frozen
+class BlobRef:
+    """A stored file: its SHA-256 (hex), which is its name, and its size in bytes."""
+
+    sha256: str
+    size_bytes: int
+
+
+@attrs.frozen
 class Source:
     """Where the coordinator finds a job's film.
 
@@ -441,6 +449,7 @@ class JobOutcome:
 
 
 __all__ = [
+    "BlobRef",
     "Capability",
     "CapabilityKey",
     "Contribution",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import attrs
 
 from ffcluster.core.crews import Post
+from ffcluster.core.durable import Changes
 from ffcluster.core.effects import (
     CloseJob,
     DiscardAttempt,
@@ -21,8 +22,9 @@ from ffcluster.core.effects import (
     WorkerChanged,
 )
 from ffcluster.core.job import Job, JobState, Share
+from ffcluster.core.journal import Journal
 from ffcluster.core.model import Epoch, JobId, PreRoll, WorkerId
-from ffcluster.core.segment import Attempt, AttemptState, Segment, SegmentState
+from ffcluster.core.segment import Attempt, AttemptEnd, AttemptState, Segment, SegmentState
 from ffcluster.core.timeline import FrameRange
 from ffcluster.core.worker import Worker
 from ffcluster.errors import ErrorReport
@@ -69,11 +71,14 @@ class Records:
         feed_all: Whether every worker must be looked at.
         unstaffed: Jobs whose posts, crews or trials may have to change.
         limited: Workers with a device that said it is full.
-        next_epoch: The next attempt's epoch.
+        absent: Workers without a session whose leases have not ended.
+        joinable: Jobs whose join may have something to do.
+        no_space: Why nothing may be offered because of the coordinator's disk, or "".
+        journal: What must be stored.
     """
 
     policy: Policy
-    next_epoch: int = 1
+    journal: Journal = attrs.field(factory=Journal)
     jobs: dict[JobId, Job] = attrs.field(factory=dict)
     workers: dict[WorkerId, Worker] = attrs.field(factory=dict)
     attempts: dict[Epoch, Attempt] = attrs.field(factory=dict)
@@ -82,6 +87,9 @@ class Records:
     feed_all: bool = False
     unstaffed: dict[JobId, None] = attrs.field(factory=dict)
     limited: dict[WorkerId, None] = attrs.field(factory=dict)
+    absent: dict[WorkerId, None] = attrs.field(factory=dict)
+    joinable: dict[JobId, None] = attrs.field(factory=dict)
+    no_space: str = ""
 
     def active_jobs(self) -> Iterator[Job]:
         """Jobs that have not ended, in the order of their submission."""
@@ -94,11 +102,19 @@ class Records:
     def take_effects(self) -> tuple[Effect, ...]:
         """Hand out what there is to do, each thing once."""
         effects, self.effects = tuple(dict.fromkeys(self.effects)), []
+        for effect in effects:
+            if isinstance(effect, JobChanged) and effect.job_id in self.jobs:
+                self.journal.job(self.jobs[effect.job_id])
         return effects
+
+    def take_changes(self) -> Changes:
+        """Hand out what must be stored before the effects are carried out."""
+        return self.journal.take(self.jobs, self.workers)
 
     def share(self, job: Job, worker_id: WorkerId) -> Share:
         """The record of what a worker did for a job."""
         name = self.workers[worker_id].facts.name
+        self.journal.share(job.id, worker_id)
         return job.shares.setdefault(worker_id, Share(name))
 
     # --- jobs ----------------------------------------------------------------------------------
@@ -123,8 +139,10 @@ class Records:
             self.revoke(attempt)
         job.unfinished.clear()
         job.waiting.clear()
+        job.source_ready = False
+        job.kept = state is JobState.FAILED
         self.feed_all = True
-        self.effects += [CloseJob(job.id), JobChanged(job.id)]
+        self.effects += [CloseJob(job.id, keep=job.kept), JobChanged(job.id)]
 
     # --- attempts ------------------------------------------------------------------------------
 
@@ -132,7 +150,7 @@ class Records:
         self, post: Post, job: Job, segment: Segment, now: float, *, speculative: bool = False
     ) -> None:
         """Offer a segment to a post."""
-        attempt = self._attempt(post, job, segment.frames, now)
+        attempt = self._attempt(post, job, segment.frames, segment.pre_roll, now)
         attempt.probe = post.pace_fps is None
         attempt.speculative = speculative
         attempt.fallback = post.candidate.fallback or (post.crew is not None and post.crew.stand_in)
@@ -141,25 +159,29 @@ class Records:
         if segment.state is SegmentState.PENDING:
             segment.move(SegmentState.ASSIGNED)
         self.share(job, post.worker.id)
-        self._send(attempt, segment.pre_roll)
+        self.journal.segment(job.id, segment.frames.first)
+        self.journal.attempt(attempt)
+        self._send(attempt)
 
     def offer_trial(self, post: Post, job: Job, now: float) -> None:
         """Offer the first frames of the film to a post, to see what it writes."""
         frames = FrameRange(0, max(1, min(job.frame_count, self.policy.trial_frames)))
-        attempt = self._attempt(post, job, frames, now)
+        attempt = self._attempt(post, job, frames, post.pre_roll, now)
         attempt.trial = True
         job.trials[attempt.epoch] = attempt
-        self._send(attempt, post.pre_roll)
+        self._send(attempt)
 
-    def _attempt(self, post: Post, job: Job, frames: FrameRange, now: float) -> Attempt:
-        epoch = Epoch(self.next_epoch)
-        self.next_epoch += 1
+    def _attempt(
+        self, post: Post, job: Job, frames: FrameRange, pre_roll: PreRoll, now: float
+    ) -> Attempt:
+        epoch = self.journal.next_epoch()
         attempt = Attempt(epoch, job.id, frames, post.worker.id, post.capability, now)
+        attempt.pre_roll = pre_roll
         self.attempts[epoch] = attempt
         post.worker.attempts[epoch] = attempt
         return attempt
 
-    def _send(self, attempt: Attempt, pre_roll: PreRoll) -> None:
+    def _send(self, attempt: Attempt) -> None:
         self.workers[attempt.worker_id].settle()
         self.effects += [
             OfferAttempt(
@@ -167,7 +189,7 @@ class Records:
                 attempt.worker_id,
                 attempt.job_id,
                 attempt.frames,
-                pre_roll,
+                attempt.pre_roll,
                 attempt.capability.encoder,
                 attempt.device,
                 attempt.trial,
@@ -186,16 +208,21 @@ class Records:
         segment.not_before = now + delay_s
         self.feed_all = True
         job.waiting[segment.frames.first] = segment
+        self.journal.segment(job.id, segment.frames.first)
         self.effects.append(JobChanged(job.id))
 
     def revoke(self, attempt: Attempt) -> None:
-        """Take an attempt back from its worker."""
+        """Take an attempt back from its worker, because another one counts or none does."""
         self.effects.append(RevokeAttempt(attempt.epoch, attempt.worker_id))
-        self.end(attempt, committed=False)
+        self.end(attempt, AttemptEnd.SUPERSEDED)
 
-    def end(self, attempt: Attempt, *, committed: bool) -> None:
+    def end(self, attempt: Attempt, end: AttemptEnd, error: ErrorReport | None = None) -> None:
         """Take a live attempt out of every record."""
         attempt.move(AttemptState.ENDED)
+        attempt.end, attempt.error, attempt.ended_at = end, error, self.journal.now
+        self.journal.attempt(attempt)
+        if not attempt.trial:
+            self.journal.segment(attempt.job_id, attempt.frames.first)
         del self.attempts[attempt.epoch]
         worker, job = self.workers[attempt.worker_id], self.jobs[attempt.job_id]
         worker.attempts.pop(attempt.epoch, None)
@@ -205,4 +232,5 @@ class Records:
             del job.trials[attempt.epoch]
         else:
             del job.segments[attempt.frames.first].live[attempt.epoch]
+        committed = end is AttemptEnd.COMMITTED
         self.effects.append(DiscardAttempt(attempt.epoch, attempt.job_id, committed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ffcluster.core import scheduling
-from ffcluster.core.cluster import ClusterState
+from ffcluster.core.entries import quarantines
 from ffcluster.core.job import Job, Share
 from ffcluster.core.model import Contribution
 from ffcluster.core.segment import Attempt, AttemptState, Segment, SegmentState
@@ -11,7 +11,7 @@ from ffcluster.core.views import JobView, SegmentView, ShareView, WorkerView
 from ffcluster.core.worker import Worker
 
 
-def job_view(state: ClusterState, job: Job, now: float, *, segments: bool = False) -> JobView:
+def job_view(job: Job, now: float, *, segments: bool = False) -> JobView:
     """Describe one job; with every segment if `segments`."""
     live = [attempt for s in job.unfinished.values() for attempt in s.live.values()]
     running = [attempt for attempt in live if attempt.state is AttemptState.RUNNING]
@@ -42,7 +42,10 @@ def job_view(state: ClusterState, job: Job, now: float, *, segments: bool = Fals
         warnings=job.warnings,
         error=job.error,
         outcome=job.outcome,
-        segments=tuple(_segment(state, s) for s in job.segments.values()) if segments else (),
+        segments=tuple(_segment(job, s) for s in job.segments.values()) if segments else (),
+        priority=job.priority,
+        paused=job.paused,
+        submitted_at=job.submitted_at,
     )
 
 
@@ -70,6 +73,8 @@ def worker_view(worker: Worker, now: float) -> WorkerView:
         plugins=facts.plugins,
         diagnoses=facts.diagnoses,
         measurements=facts.measurements,
+        quarantines=quarantines(worker),
+        drained_by_operator=worker.drained_by_operator,
     )
 
 
@@ -133,7 +138,7 @@ def _encoders_of(share: Share, running: list[Attempt]) -> str:
     return " + ".join(sorted(frames, key=lambda name: -frames[name]))
 
 
-def _segment(state: ClusterState, segment: Segment) -> SegmentView:
+def _segment(job: Job, segment: Segment) -> SegmentView:
     attempt = segment.committed or next(iter(segment.live.values()), None)
     checking = attempt is not None and attempt.state is AttemptState.CHECKING
     committed = segment.state is SegmentState.COMMITTED
@@ -141,7 +146,7 @@ def _segment(state: ClusterState, segment: Segment) -> SegmentView:
         first_frame=segment.frames.first,
         frame_count=len(segment.frames),
         state="checking" if checking else segment.state.value,
-        worker=state.workers[attempt.worker_id].facts.name if attempt else "",
+        worker=job.shares[attempt.worker_id].name if attempt else "",
         attempts=segment.tried,
         encode_s=attempt.proof.encode_s if attempt and attempt.proof else None,
         size_bytes=segment.report.size_bytes if committed and segment.report else None,

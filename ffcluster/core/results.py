@@ -10,9 +10,13 @@ import attrs
 from ffcluster.core.crews import Crew, Kind
 from ffcluster.core.job import Job
 from ffcluster.core.judge import Judge
+from ffcluster.core.judgement import culprits
 from ffcluster.core.model import Contribution, ResultReport
-from ffcluster.core.segment import Attempt, Segment
+from ffcluster.core.segment import Attempt, AttemptFailure, Segment
 from ffcluster.errors import Code, ErrorReport
+
+# Lines of what ffmpeg said last that are shown of each failure.
+_STDERR_LINES = 10
 
 
 def objection(job: Job, attempt: Attempt, report: ResultReport, judge: Judge) -> ErrorReport | None:
@@ -54,7 +58,8 @@ def _stray(job: Job, attempt: Attempt, report: ResultReport) -> str:
     """Say why a result of a post that takes no part (any more) does not fit; "" when it does."""
     if _crew_of(job, attempt) is not None or job.single_segment or job.spec.mix:
         return ""
-    if Kind.of(report) in _kinds(job):
+    kinds = _kinds(job)
+    if Kind.of(report) in kinds or not (kinds or job.segments_committed):
         return ""
     return (
         f"the parameter sets that {attempt.capability.encoder} wrote are none of those that this "
@@ -78,12 +83,29 @@ def _crew_of(job: Job, attempt: Attempt) -> Crew | None:
     return post.crew if post is not None and post.capability == attempt.capability else None
 
 
+def remember(job: Job, attempt: Attempt, report: ResultReport) -> None:
+    """Keep what a capability wrote that worked on the job before its post was gone."""
+    for crew in job.crews:
+        if attempt.capability in crew.capabilities:
+            crew.capabilities[attempt.capability] = report
+            crew.kinds.setdefault(Kind.of(report))
+
+
 def _kinds(job: Job) -> set[Kind]:
     return {kind for crew in job.crews for kind in crew.kinds}
 
 
 def count(job: Job, attempt: Attempt, report: ResultReport) -> None:
     """Write down who made a result that was committed."""
+    _add(job, attempt, report, 1)
+
+
+def uncount(job: Job, attempt: Attempt, report: ResultReport) -> None:
+    """Take back what `count` wrote down: the result was lost."""
+    _add(job, attempt, report, -1)
+
+
+def _add(job: Job, attempt: Attempt, report: ResultReport, segments: int) -> None:
     made = Contribution(
         attempt.capability.encoder,
         attempt.capability.hardware,
@@ -94,18 +116,27 @@ def count(job: Job, attempt: Attempt, report: ResultReport) -> None:
     )
     key = (made.encoder, made.hardware, made.parameter_sets, made.fallback)
     made = job.made.get(key, made)
-    job.made[key] = attrs.evolve(
-        made, segments=made.segments + 1, frames=made.frames + len(attempt.frames)
+    made = attrs.evolve(
+        made,
+        segments=made.segments + segments,
+        frames=made.frames + segments * len(attempt.frames),
     )
+    if made.segments:
+        job.made[key] = made
+    else:
+        job.made.pop(key, None)
 
 
 def segment_error(segment: Segment) -> ErrorReport:
-    """The error of a job whose segment failed too often: the last failure, with its history."""
-    last = segment.failures[-1]
+    """The error of a segment that cannot be encoded: the last failure, with all the evidence."""
+    failures = segment.failures
+    last = failures[-1]
     first, final = segment.frames.first, segment.frames.stop - 1
+    workers = len(culprits(failures))
+    where = f" on {workers} different workers" if workers > 1 else ""
     return ErrorReport(
         last.error.code,
-        f"frames {first} to {final} failed {len(segment.failures)} times, "
+        f"frames {first} to {final} failed {len(failures)} times{where}, "
         f"last on {last.worker_name}: {last.error.message}",
         last.error.advice,
         detail={
@@ -114,15 +145,19 @@ def segment_error(segment: Segment) -> ErrorReport:
             "worker": last.worker_name,
             "encoder": last.post_key.key.encoder,
             "device": last.post_key.key.device,
-            "failures": [
-                {
-                    "worker": f.worker_name,
-                    "encoder": f.post_key.key.encoder,
-                    "device": f.post_key.key.device,
-                    "code": f.error.code.value,
-                    "message": f.error.message,
-                }
-                for f in segment.failures
-            ],
+            "failures": [_evidence(failure) for failure in failures],
         },
     )
+
+
+def _evidence(failure: AttemptFailure) -> dict[str, str]:
+    error = failure.error
+    lines = str(error.detail.get("stderr", "")).strip().splitlines()
+    return {
+        "worker": failure.worker_name,
+        "encoder": failure.post_key.key.encoder,
+        "device": failure.post_key.key.device,
+        "code": error.code.value,
+        "message": error.message,
+        "stderr": "\n".join(lines[-_STDERR_LINES:]),
+    }

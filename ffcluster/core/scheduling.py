@@ -236,6 +236,29 @@ def overdue(post: Post, job: Job, rate_of: dict[Epoch, float | None]) -> Attempt
     return best[1] if best else None
 
 
+def orphaned(post: Post, job: Job) -> Attempt | None:
+    """The attempt with most left to do whose worker is away, for idle `post` to overtake; or None.
+
+    Its worker may yet come back with it in time: whichever result is there first counts.
+    """
+    left_alone = [
+        attempt
+        for segment in job.unfinished.values()
+        for attempt in segment.live.values()
+        if len(segment.live) == 1 and attempt.holds_slot and post.key not in segment.failed_on
+    ]
+    return max(
+        (attempt for attempt in left_alone if _away(attempt, job)),
+        key=lambda a: len(a.frames) - a.frames_done,
+        default=None,
+    )
+
+
+def _away(attempt: Attempt, job: Job) -> bool:
+    post = job.post(attempt.post_key)
+    return post is not None and not post.worker.present
+
+
 def rates(job: Job, attempts: Iterable[Attempt]) -> dict[Epoch, float | None]:
     """Known slot rate of each attempt's post."""
     found: dict[Epoch, float | None] = {}

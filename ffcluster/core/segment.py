@@ -9,6 +9,7 @@ from typing import NamedTuple
 import attrs
 
 from ffcluster.core.model import (
+    BlobRef,
     Capability,
     CapabilityKey,
     Epoch,
@@ -28,19 +29,26 @@ class SegmentState(enum.StrEnum):
 
     PENDING: no live attempt; waits in its job's queue of segments to give again.
     ASSIGNED: at least one live attempt.
-    COMMITTED: exactly one attempt's result was accepted; no live attempts.
+    COMMITTED: exactly one attempt's result was accepted; no live attempts. Left only when that
+        result was lost from the disk.
+    MISSING: given up, and the client wants the rest without it; no live attempts. Left only when
+        the job is retried.
     """
 
     PENDING = "pending"
     ASSIGNED = "assigned"
     COMMITTED = "committed"
+    MISSING = "missing"
 
 
 SEGMENT_MOVES = TransitionTable(
     {
-        SegmentState.PENDING: frozenset({SegmentState.ASSIGNED}),
-        SegmentState.ASSIGNED: frozenset({SegmentState.PENDING, SegmentState.COMMITTED}),
-        SegmentState.COMMITTED: frozenset(),
+        SegmentState.PENDING: frozenset({SegmentState.ASSIGNED, SegmentState.MISSING}),
+        SegmentState.ASSIGNED: frozenset(
+            {SegmentState.PENDING, SegmentState.COMMITTED, SegmentState.MISSING}
+        ),
+        SegmentState.COMMITTED: frozenset({SegmentState.PENDING}),
+        SegmentState.MISSING: frozenset({SegmentState.PENDING}),
     }
 )
 
@@ -72,6 +80,23 @@ ATTEMPT_MOVES = TransitionTable(
 )
 
 
+class AttemptEnd(enum.StrEnum):
+    """What became of an attempt.
+
+    LIVE: nothing yet.
+    COMMITTED: its result is part of the output.
+    FAILED: it came to nothing; `error` says why.
+    RETURNED: it was given back or taken back, through nobody's fault.
+    SUPERSEDED: another attempt at the same segment was committed first, or its job ended.
+    """
+
+    LIVE = "live"
+    COMMITTED = "committed"
+    FAILED = "failed"
+    RETURNED = "returned"
+    SUPERSEDED = "superseded"
+
+
 class PostKey(NamedTuple):
     """Names one capability of one worker."""
 
@@ -88,6 +113,11 @@ class Attempt:
         speculative: It overtakes another attempt at the same segment.
         trial: Only what it writes is looked at: it belongs to no segment and is never committed.
         fallback: It stands in for hardware.
+        pre_roll: How much of the source before the frames its worker decodes.
+        claimed: Its worker came back with it and waits to be told that it still counts.
+        blob: The result that was delivered.
+        end: What became of it.
+        error: Why it failed.
     """
 
     epoch: Epoch
@@ -105,6 +135,13 @@ class Attempt:
     frames_done: int = 0
     fps: float = 0.0
     proof: SegmentProof | None = None
+    pre_roll: PreRoll = PreRoll.KEYFRAME
+    claimed: bool = False
+    blob: BlobRef | None = None
+    delivered_at: float | None = None
+    ended_at: float | None = None
+    end: AttemptEnd = AttemptEnd.LIVE
+    error: ErrorReport | None = None
 
     def move(self, target: AttemptState) -> None:
         """Go to `target`, or raise `InvalidTransition`."""

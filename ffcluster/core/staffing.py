@@ -25,6 +25,7 @@ from ffcluster.core.judge import Candidate, Judge
 from ffcluster.core.media import VideoFormat
 from ffcluster.core.model import Capability, Fallback
 from ffcluster.core.records import Records
+from ffcluster.core.rests import why_resting
 from ffcluster.core.worker import Worker
 from ffcluster.errors import Code, ErrorReport
 
@@ -43,10 +44,12 @@ class Staffing:
     def start_jobs(self, now: float) -> None:
         """Start every job that only waited for enough workers."""
         for job in list(self._records.active_jobs()):
-            if job.state is JobState.WAITING_FOR_CLIENTS and not job.started:
+            if job.state is JobState.WAITING_FOR_CLIENTS and not (job.started or job.paused):
                 self._start(job, now)
 
     def _start(self, job: Job, now: float) -> None:
+        if not job.source_ready:
+            return
         records = self._records
         refused = self._judge.carries_mixture(job.spec) if job.spec.mix else ""
         if refused:
@@ -125,10 +128,23 @@ class Staffing:
         posts = tuple(known.get(post.capability, post) for post in fresh)
         for post, anew in zip(posts, fresh, strict=True):
             post.awaited, post.benchmarked_fps = awaited, anew.benchmarked_fps
+            self._recognise(job, post)
         for gone in set(job.posts.get(worker.id, ())) - set(posts):
             if gone.crew is not None:
                 gone.crew.posts.remove(gone)
         job.posts[worker.id] = posts
+
+    def _recognise(self, job: Job, post: Post) -> None:
+        """After a restart: a post that is what worked on the job before need not be tried again."""
+        for crew in job.crews:
+            # Nobody of a crew that has posts is a memory only.
+            if post.crew is not None or crew.posts or post.capability not in crew.capabilities:
+                continue
+            report = crew.capabilities[post.capability]
+            if report is not None and post.state is PostState.UNTRIED:
+                post.learn(report)
+            if post.state is PostState.KNOWN or not crew.kinds:
+                self._join(crew, post)
 
     # --- crews ---------------------------------------------------------------------------------
 
@@ -137,7 +153,7 @@ class Staffing:
         records = self._records
         while records.unstaffed:
             job = records.jobs.get(records.unstaffed.popitem()[0])
-            if job is not None and not job.ended and job.started:
+            if job is not None and not job.ended and job.started and job.source_ready:
                 self._staff(job, now)
 
     def _staff(self, job: Job, now: float) -> None:
@@ -171,6 +187,9 @@ class Staffing:
             # Nothing is decided before the last answer, and there may be a thousand.
             return
         posts = [post for post in posts if not post.candidate.fallback] or posts
+        if not posts and any(post.rests for post in job.every_post()):
+            # They come back; `why_waiting` says when.
+            return
         if not posts:
             self._nobody_left(job, now)
             return
@@ -256,7 +275,7 @@ class Staffing:
         joins = self._joins(job)
         fitting: list[Crew] = []
         if not post.candidate.fallback:
-            fitting = [crew for crew in regular if crew.admits(post, joins)]
+            fitting = [c for c in regular if c.admits(post, joins) or _left_nothing(c)]
             kind = post.kind
             if not fitting and job.spec.mix and kind and kind.shape in (c.shape for c in regular):
                 self._appoint(job, [_crew([post])])
@@ -326,6 +345,10 @@ class Staffing:
 
     def why_waiting(self, job: Job) -> str:
         """Why a job that was started has nobody to work on it, in words."""
+        mine = [post for crew in job.crews for post in crew.posts]
+        resting = why_resting(mine if job.crews else job.every_post())
+        if resting:
+            return resting
         if not job.crews:
             return "waiting for room to try its encoders"
         names = " or ".join(dict.fromkeys(n for crew in job.crews for n in crew.encoders))
@@ -370,6 +393,11 @@ def _device_serves(job: Job, post: Post) -> bool:
         other.available and other.crew is not None and other.device == post.device
         for other in job.posts.get(post.worker.id, ())
     )
+
+
+def _left_nothing(crew: Crew) -> bool:
+    """Whether nobody of a crew is there, and it is not known what it writes: it binds nobody."""
+    return not crew.kinds and not any(post.worker.present for post in crew.posts)
 
 
 def _may_stand_in(post: Post) -> bool:

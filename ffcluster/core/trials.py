@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from ffcluster.core.crews import Post, PostState
 from ffcluster.core.effects import JobChanged, WorkerChanged
+from ffcluster.core.judgement import Fault, backed_off_s, meaning_of
 from ffcluster.core.model import ResultReport
 from ffcluster.core.records import Records
-from ffcluster.core.segment import Attempt
+from ffcluster.core.rests import Rests
+from ffcluster.core.segment import Attempt, AttemptEnd
 from ffcluster.errors import Code, ErrorReport
-
-# These say nothing about the encoder: it is tried again, so many times as a segment would be.
-_NOT_THE_ENCODERS_FAULT = frozenset({Code.TRANSFER_FAILED, Code.HELPER_DIED, Code.DISK_FULL})
 
 
 class Trials:
     """Takes in how trials end, on behalf of the cluster's state."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, rests: Rests) -> None:
         self._records = records
+        self._rests = rests
 
     def checked(self, attempt: Attempt, report: ResultReport) -> None:
         """The result of a trial was looked at: it shows what the post writes."""
@@ -47,9 +47,12 @@ class Trials:
                 self._forget(post, now + policy.retry_delay_s)
             else:
                 post.refuse(error.message)
-        elif error.code in _NOT_THE_ENCODERS_FAULT and post.setbacks < policy.max_retries:
+        elif meaning_of(error.code).rest_s:
+            self._rests.rest_whole(post.worker, error, now)
+            self._forget(post, now)
+        elif _of_surroundings(error) and post.setbacks < policy.max_retries:
+            post.not_before = now + backed_off_s(policy.retry_delay_s, post.setbacks)
             post.setbacks += 1
-            post.not_before = now + policy.retry_delay_s
             post.move(PostState.UNTRIED)
         else:
             post.refuse(error.message)
@@ -62,7 +65,7 @@ class Trials:
 
     def _end(self, attempt: Attempt) -> Post | None:
         """End the attempt; answers the post that it tried, unless that is another by now."""
-        self._records.end(attempt, committed=False)
+        self._records.end(attempt, AttemptEnd.RETURNED)
         self._records.unstaffed.setdefault(attempt.job_id)
         self._records.effects += [JobChanged(attempt.job_id), WorkerChanged(attempt.worker_id)]
         post = self._records.jobs[attempt.job_id].post(attempt.post_key)
@@ -74,3 +77,8 @@ class Trials:
         post.move(PostState.UNTRIED)
         post.awaited = False
         post.not_before = not_before
+
+
+def _of_surroundings(error: ErrorReport) -> bool:
+    """Whether a failure says nothing about the encoder: it is tried again, as a segment would."""
+    return meaning_of(error.code).fault is Fault.ENVIRONMENT

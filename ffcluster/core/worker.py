@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import attrs
 
+from ffcluster.core import quarantine
 from ffcluster.core.model import (
     Capability,
     Diagnosis,
@@ -39,24 +40,29 @@ class WorkerState(enum.StrEnum):
     BENCHMARKING: all it runs are probe segments.
     PROCESSING: it runs segments.
     IDLE: it has nothing to do.
-    DISCONNECTED: no session; no attempts. Remembered, so that its rates are known when it returns.
+    ABSENT: no session; its attempts live on until its lease ends. Nothing is offered to it.
+    DISCONNECTED: no session; no attempts that it would have to deliver. Remembered, so that its
+        rates are known when it returns.
     """
 
     CONNECTED = "Connected"
     BENCHMARKING = "Benchmarking"
     PROCESSING = "Processing"
     IDLE = "Idle"
+    ABSENT = "Absent"
     DISCONNECTED = "Disconnected"
 
 
 _ACTIVE = frozenset({WorkerState.IDLE, WorkerState.BENCHMARKING, WorkerState.PROCESSING})
+_AWAY = frozenset({WorkerState.ABSENT, WorkerState.DISCONNECTED})
 
 WORKER_MOVES = TransitionTable(
     {
-        WorkerState.CONNECTED: _ACTIVE | {WorkerState.DISCONNECTED},
-        WorkerState.IDLE: _ACTIVE - {WorkerState.IDLE} | {WorkerState.DISCONNECTED},
-        WorkerState.BENCHMARKING: _ACTIVE - {WorkerState.BENCHMARKING} | {WorkerState.DISCONNECTED},
-        WorkerState.PROCESSING: _ACTIVE - {WorkerState.PROCESSING} | {WorkerState.DISCONNECTED},
+        WorkerState.CONNECTED: _ACTIVE | _AWAY,
+        WorkerState.IDLE: _ACTIVE - {WorkerState.IDLE} | _AWAY,
+        WorkerState.BENCHMARKING: _ACTIVE - {WorkerState.BENCHMARKING} | _AWAY,
+        WorkerState.PROCESSING: _ACTIVE - {WorkerState.PROCESSING} | _AWAY,
+        WorkerState.ABSENT: frozenset({WorkerState.CONNECTED, WorkerState.DISCONNECTED}),
         WorkerState.DISCONNECTED: frozenset({WorkerState.CONNECTED}),
     }
 )
@@ -102,7 +108,11 @@ class Worker:
     """One worker and what it holds.
 
     Attributes:
+        draining: Whether it is given nothing more.
+        drained_by_operator: Whether that lasts until an operator resumes it.
+        lease_until: When what it holds is given again, while it is absent.
         limits: Devices that said that they are full; without an entry a device is open.
+        quarantines: How places have been doing that failed lately, see `quarantine`.
     """
 
     id: WorkerId
@@ -110,9 +120,12 @@ class Worker:
     connected_at: float
     state: WorkerState = WorkerState.CONNECTED
     draining: bool = False
+    drained_by_operator: bool = False
+    lease_until: float = 0.0
     attempts: dict[Epoch, Attempt] = attrs.field(factory=dict)
     rates: dict[RateKey, Throughput] = attrs.field(factory=dict)
     limits: dict[str, DeviceLimit] = attrs.field(factory=dict)
+    quarantines: quarantine.Quarantines = attrs.field(factory=dict)
     segments_done: int = 0
     frames_done: int = 0
     failures: int = 0
@@ -123,9 +136,14 @@ class Worker:
             self.state = WORKER_MOVES.check(f"worker {self.facts.name}", self.state, target)
 
     @property
+    def present(self) -> bool:
+        """Whether its session is open."""
+        return self.state not in _AWAY
+
+    @property
     def available(self) -> bool:
         """Whether it may be given work."""
-        return self.state is not WorkerState.DISCONNECTED and not self.draining
+        return self.present and not self.draining
 
     def held_on(self, device: str) -> list[Attempt]:
         """Its attempts that run or wait on `device`."""
@@ -144,11 +162,28 @@ class Worker:
 
     def slots(self, capability: Capability) -> int:
         """Attempts that may run at once with `capability` now."""
+        if self.resting(capability):
+            return 0
+        if quarantine.on_probation(self.quarantines, capability):
+            return 1
         limit = self.limit(capability.device)
         return capability.slots if limit is None else min(capability.slots, limit)
 
+    def resting(self, capability: Capability) -> quarantine.Quarantine | None:
+        """Why `capability` is given nothing because something kept failing, or None."""
+        return quarantine.resting(self.quarantines, capability)
+
+    def _is_tested(self, capability: Capability) -> bool:
+        """Whether an attempt is live that shall show whether `capability` works again."""
+        place = quarantine.Place.of(capability)
+        return quarantine.on_probation(self.quarantines, capability) and any(
+            quarantine.Place.of(a.capability) == place for a in self.attempts.values()
+        )
+
     def has_room(self, capability: Capability, load: Fraction, now: float) -> bool:
         """Whether one more attempt with `capability` keeps its device within `load`."""
+        if self.resting(capability) or self._is_tested(capability):
+            return False
         device = capability.device
         known = self.limits.get(device)
         unit = capability.unit
@@ -179,6 +214,11 @@ class Worker:
         if known is not None:
             known.in_a_row = 0
 
+    @property
+    def restricted(self) -> bool:
+        """Whether it is given less than it could take until some time has passed."""
+        return bool(self.limits) or any(q.resting for q in self.quarantines.values())
+
     def recover(self, now: float) -> bool:
         """Give devices that were quiet for long enough a slot back; whether one got any."""
         grown = False
@@ -193,7 +233,8 @@ class Worker:
         return grown
 
     def wakes(self) -> Iterable[float]:
-        """When its limits change with time alone."""
+        """When its limits and rests change with time alone."""
+        yield from quarantine.wakes(self.quarantines)
         for known in self.limits.values():
             yield known.closed_until
             if known.slots is not None:
@@ -201,7 +242,7 @@ class Worker:
 
     def settle(self) -> None:
         """Take the state that its attempts say."""
-        if self.state is WorkerState.DISCONNECTED:
+        if not self.present:
             return
         self.move(_state_of(a for a in self.attempts.values() if a.holds_slot))
 

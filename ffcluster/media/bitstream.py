@@ -118,19 +118,14 @@ class InBandSets:
         watched = codec in ("h264", "hevc")
         known = parameter_sets(codec, extradata) if watched else []
         self._known = frozenset(unit.rstrip(b"\x00") for unit in known)
-        self._length_bytes = 0
-        if watched and extradata[:1] == b"\x01":
-            self._length_bytes = (extradata[4 if codec == "h264" else 21] & 3) + 1
+        self._extradata = extradata
         self._watched = watched
 
     def brought_by(self, sample: memoryview) -> tuple[bytes, ...]:
         """The sets in `sample` that are not in the header."""
         if not self._watched:
             return ()
-        if self._length_bytes:
-            units = _length_prefixed(sample, self._length_bytes)
-        else:
-            units = (memoryview(unit) for unit in _annex_b(bytes(sample)))
+        units = nal_units(self._codec, self._extradata, sample)
         found = (bytes(unit).rstrip(b"\x00") for unit in units if unit and self._is_set(unit[0]))
         return tuple(unit for unit in found if unit not in self._known)
 
@@ -213,6 +208,14 @@ def refreshes_gradually(sample: bytes, extradata: bytes) -> bool:
             bits.exp_golomb()
             return bits.exp_golomb() % 5 != _H264_I_SLICE
     return False
+
+
+def nal_units(codec: str, extradata: bytes, sample: memoryview) -> Iterator[memoryview]:
+    """The NAL units of an H.264 or HEVC sample, laid out as its stream's header says."""
+    if extradata[:1] == b"\x01" and len(extradata) > 21:
+        size_byte = extradata[4 if codec == "h264" else 21]
+        return _length_prefixed(sample, (size_byte & 3) + 1)
+    return (memoryview(unit) for unit in _annex_b(bytes(sample)))
 
 
 _Sample = TypeVar("_Sample", bytes, memoryview)

@@ -10,10 +10,10 @@ import errno
 import hashlib
 import itertools
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av.error
 from av.container import InputContainer, OutputContainer
@@ -41,6 +41,8 @@ _MATROSKA_CODECS = frozenset({
 
 _SEARCHED_PACKETS = 64
 _LONGEST_STRETCH = 5000
+
+_Outcome = TypeVar("_Outcome")
 
 
 class _NotThePacketError(Exception):
@@ -116,7 +118,9 @@ class Cutter:
         last = index.last_packet(wide_first, wide_stop)
         plan = PiecePlan(index, self._base, start, last)
         try:
-            size, digest = self._attempt(start, last, plan, target)
+            size, digest = self.read(
+                start, last, lambda video, packets: self._write(video, packets, plan, target)
+            )
         except (av.error.FFmpegError, OSError) as cause:
             self._container = None
             raise _cut_failed(self._source, cause) from cause
@@ -138,12 +142,31 @@ class Cutter:
             raise HelperError("source_damaged", f"{self._source.name} has changed meanwhile")
         return self._container, video
 
-    def _attempt(self, start: int, last: int, plan: PiecePlan, target: Path) -> tuple[int, str]:
-        """Write packets `start` to `last`, read from the nearest place that a seek finds."""
+    def read(
+        self,
+        start: int,
+        last: int,
+        use: Callable[[VideoStream, Iterator[Packet[VideoStream]]], _Outcome],
+    ) -> _Outcome:
+        """Give packets `start` to `last` to `use`, read from the nearest place a seek finds.
+
+        Args:
+            start: First packet.
+            last: Last packet.
+            use: Is called again, from the start, when the packets were not those of the index.
+
+        Returns:
+            What `use` gave when all packets were right.
+
+        Raises:
+            HelperError: `source_damaged`, when the source is not what it was.
+            av.error.FFmpegError: Reading fails.
+        """
         if start and not self._is_raw:
             for back_s in _SEEK_STEPS_S:
                 try:
-                    return self._write(self._after_seek(start, last, back_s), plan, target)
+                    _, video = self._open()
+                    return use(video, self._after_seek(start, last, back_s))
                 except _NotThePacketError:
                     continue
                 except av.error.FFmpegError:
@@ -151,7 +174,7 @@ class Cutter:
         self._container = None
         container, video = self._open()
         try:
-            return self._write(self._proven(container.demux(video), 0, start, last), plan, target)
+            return use(video, self._proven(container.demux(video), 0, start, last))
         except _NotThePacketError as cause:
             raise HelperError(
                 "source_damaged",
@@ -202,9 +225,12 @@ class Cutter:
         raise _NotThePacketError
 
     def _write(
-        self, packets: Iterable[Packet[VideoStream]], plan: PiecePlan, target: Path
+        self,
+        video: VideoStream,
+        packets: Iterable[Packet[VideoStream]],
+        plan: PiecePlan,
+        target: Path,
     ) -> tuple[int, str]:
-        _, video = self._open()
         header = self._index.header["video"]
         matroska = header["codec"] in _MATROSKA_CODECS
         rate = Fraction(*header["frame_rate"])

@@ -29,6 +29,7 @@ from zope.interface import implementer
 from ffcluster import __version__
 from ffcluster.errors import (
     NotFound,
+    PeerFull,
     Refused,
     TransferFailed,
     Unauthorized,
@@ -241,14 +242,22 @@ class BulkClient:
         await receiver.done
 
     async def put(
-        self, path: str, source: Path, *, block_bytes: int, on_bytes: OnBytes | None = None
+        self,
+        path: str,
+        source: Path,
+        *,
+        block_bytes: int,
+        on_bytes: OnBytes | None = None,
+        resumed: bool = False,
     ) -> tuple[int, str]:
         """Put a file in blocks; return its size in bytes and its SHA-256 (hex).
 
-        Goes on from the offset that the coordinator has.
+        Goes on from the offset that the coordinator has; with `resumed` it is asked for that
+        before anything is sent.
 
         Raises:
             TransferFailed: It could not be put whole, or the file changed meanwhile.
+            PeerFull: The coordinator has no room for it.
             NotFound, Unauthorized, Refused, Unreachable: The coordinator's answer, or none.
         """
         try:
@@ -256,14 +265,23 @@ class BulkClient:
         except OSError as error:
             raise TransferFailed(message=f"Cannot read {source}: {error.strerror}.") from error
         try:
-            return await self._put_all(path, SentFile(file), block_bytes, on_bytes)
+            sent = SentFile(file)
+            offset, whole = await self._offset(path) if resumed else (0, False)
+            if whole:
+                return await deferToThread(sent.proof)
+            return await self._put_rest(path, sent, offset, block_bytes, on_bytes)
         finally:
             await deferToThread(file.close)
 
-    async def _put_all(
-        self, path: str, source: SentFile, block_bytes: int, on_bytes: OnBytes | None
+    async def _put_rest(
+        self,
+        path: str,
+        source: SentFile,
+        offset: int,
+        block_bytes: int,
+        on_bytes: OnBytes | None,
     ) -> tuple[int, str]:
-        offset = tries = rejections = 0
+        tries = rejections = 0
         while True:
             before = offset
             # All bytes may be there and yet not proven, when an earlier connection broke meanwhile:
@@ -346,7 +364,7 @@ def _refusal(code: int, path: str, said: str) -> Exception:
     if code == _UNPROCESSABLE:
         return _Rejected(message=what)
     if code == http.INSUFFICIENT_STORAGE_SPACE:
-        return TransferFailed(message=what)
+        return PeerFull(message=what, advice="Free some space on the coordinator's machine.")
     if code >= 500:
         return Unreachable(message=what)
     return Refused(message=what)

@@ -1,57 +1,93 @@
-"""A client's view of a coordinator: submit, follow, cancel, upload, download."""
+"""A client's view of a coordinator: submit, follow, control, upload, download.
+
+Sessions come and go; what must outlast them (a watch, a submission) is asked again in the next.
+"""
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from random import random
 from typing import Any, TypeVar
 
-from twisted.internet import defer
-from twisted.internet.defer import Deferred
+import attrs
+from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from ffcluster import __version__
 from ffcluster.core.model import JobRequest
+from ffcluster.core.receipts import JobReceipt
 from ffcluster.core.views import JobView, WorkerView
-from ffcluster.errors import (
-    Conflict,
-    ProtocolError,
-    SourceMissing,
-    TransferFailed,
-    Unreachable,
-)
-from ffcluster.net import codec, messages
+from ffcluster.errors import Conflict, SourceMissing, TransferFailed, Unreachable
+from ffcluster.net import messages
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.bulk_client import BulkClient, OnBytes
-from ffcluster.net.session import Liveness
-from ffcluster.net.websocket import CLOSE_PROTOCOL, Connection, dial
+from ffcluster.net.client_session import ClientSession, Reply
+from ffcluster.net.session import BackOff
 
-_Reply = TypeVar("_Reply", bound=messages.ToClient)
-_TEND_EVERY_S = 1.0
-_decode = codec.decoder(messages.ToClient | messages.Welcome, messages.MAX_REPLY_BYTES)
+# Told why the coordinator cannot be reached, at every try; and None once it is reached again.
+OnOutage = Callable[[Unreachable | None], None]
+
+_Answer = TypeVar("_Answer")
+_RETRY_BASE_S = 0.5
+_RETRY_LIMIT_S = 10.0
+# A submission whose answer was lost is worth some tries: the key keeps it from being made twice.
+_SUBMIT_PATIENCE_S = 30.0
+# The first version that knows pausing, receipts, priorities and idempotency keys.
+_CONTROL = 2
+
+
+def _nobody(_: Unreachable | None) -> None:
+    """Tell nobody of an outage."""
+
+
+class _Outage:
+    """How long the coordinator has been away, and when to look for it again."""
+
+    def __init__(self, patience_s: float, on_outage: OnOutage) -> None:
+        self._patience_s = patience_s
+        self._on_outage = on_outage
+        self._began: float | None = None
+        self._back_off = BackOff(_RETRY_BASE_S, random, _RETRY_LIMIT_S)
+
+    def over(self) -> None:
+        """The coordinator answered."""
+        if self._began is not None:
+            self._began = None
+            self._back_off.succeeded()
+            self._on_outage(None)
+
+    def failed(self, error: Unreachable, now: float) -> float:
+        """It did not; say how many seconds to wait, or raise `error` at the end of patience."""
+        if self._began is None:
+            self._began = now
+        left_s = self._began + self._patience_s - now
+        if left_s <= 0.0:
+            raise error
+        self._on_outage(error)
+        return min(self._back_off.failed(), left_s)
 
 
 class CoordinatorClient:
-    """One session of a client. Make it with `connect`; every method may raise `Unreachable`."""
+    """A client of one coordinator. Make it with `connect`; every method may raise `Unreachable`.
 
-    def __init__(self, reactor: Any, address: CoordinatorAddress, token: str | None) -> None:
+    A session that was lost is replaced by a new one when the next thing is asked.
+    """
+
+    def __init__(
+        self, reactor: Any, address: CoordinatorAddress, token: str | None, timeout_s: float
+    ) -> None:
         self._reactor = reactor
         self._bulk = BulkClient(reactor, address, token)
         self._address = address
-        self._connection: Connection | None = None
-        self._gone: Deferred[None] = Deferred()
-        self._welcome: Deferred[messages.Welcome] = Deferred()
-        self._block_bytes = 2**20
-        self._requests = itertools.count(1)
-        self._replies: dict[int, Deferred[Any]] = {}
-        self._watches: dict[int, Callable[[messages.Job], None]] = {}
-        self._liveness = Liveness(0.0, 0.0)
-        self._tending = LoopingCall(self._tend)
-        self._tending.clock = reactor
+        self._token = token
+        self._timeout_s = timeout_s
+        self._session: ClientSession | None = None
+        self._opening = DeferredLock()
+        self._closed = False
 
     @classmethod
     async def connect(
@@ -65,127 +101,74 @@ class CoordinatorClient:
             Unauthorized: The token is missing or wrong.
             Refused: The coordinator does not speak our protocol.
         """
-        address = CoordinatorAddress.parse(url)
-        client = cls(reactor, address, token)
-        await dial(reactor, address, client, token=token, timeout_s=timeout_s)
+        client = cls(reactor, CoordinatorAddress.parse(url), token, timeout_s)
         try:
-            await client._greet(timeout_s)
+            await client._open()
         except BaseException:
             await client.close()
             raise
         return client
 
-    async def _greet(self, timeout_s: float) -> None:
-        self._say(messages.Hello(messages.PROTOCOL_VERSIONS, "client", version=__version__))
-        self._welcome.addTimeout(timeout_s, self._reactor)
+    async def _open(self) -> ClientSession:
+        """The session that is open, or a new one."""
+        await self._opening.acquire()
         try:
-            welcome = await self._welcome
-        except defer.TimeoutError as error:
-            raise Unreachable(message=f"{self._address.authority} does not greet.") from error
-        self._block_bytes = welcome.block_bytes
-        if self._connection is not None:
-            self._tending.start(_TEND_EVERY_S, now=False)
-
-    # --- what the connection tells -------------------------------------------------------------
-
-    def opened(self, connection: Connection) -> None:
-        """The connection is up; `connect` goes on from here."""
-        self._connection = connection
-        now = self._reactor.seconds()
-        self._liveness = Liveness(now, now)
-
-    def received(self, payload: bytes) -> None:
-        """Give a message to whoever waits for it."""
-        self._liveness.heard(self._reactor.seconds())
-        try:
-            message = _decode(payload)
-        except ProtocolError as error:
-            # A newer coordinator may say things that this client does not know; but whoever waits
-            # for just this answer must not wait for ever.
-            reply = self._replies.pop(error.detail.get("reply_to", 0), None)
-            if reply is not None:
-                reply.errback(error)
-            return
-        if isinstance(message, messages.Welcome):
-            if not self._welcome.called:
-                self._welcome.callback(message)
-        elif isinstance(message, messages.Failure):
-            self._failed(message)
-        elif not isinstance(message, messages.Heartbeat):
-            self._reply(message)
-
-    def closed(self, reason: str) -> None:
-        """Everything that still waits fails."""
-        self._connection = None
-        if self._tending.running:
-            self._tending.stop()
-        if not self._gone.called:
-            self._gone.callback(None)
-        error = Unreachable(message=f"The coordinator closed the session: {reason}")
-        waiting = [*self._replies.values(), self._welcome]
-        self._replies.clear()
-        for reply in waiting:
-            if not reply.called:
-                reply.errback(error)
-
-    def _failed(self, message: messages.Failure) -> None:
-        error = message.error.to_error()
-        reply = self._replies.pop(message.reply_to, None)
-        if reply is not None:
-            reply.errback(error)
-        elif not self._welcome.called:
-            self._welcome.errback(error)
-
-    def _reply(self, message: Any) -> None:
-        reply = self._replies.pop(message.reply_to, None)
-        if reply is not None:
-            reply.callback(message)
-        elif isinstance(message, messages.Job) and message.reply_to in self._watches:
-            self._watches[message.reply_to](message)
-
-    def _say(self, message: messages.Message) -> None:
-        if self._connection is not None:
-            self._liveness.said(self._reactor.seconds())
-            self._connection.send(codec.encode(message))
-
-    def _tend(self) -> None:
-        """Say something when it is due, and give up a coordinator that was silent for too long."""
-        now = self._reactor.seconds()
-        if self._liveness.given_up(now) and self._connection is not None:
-            self._connection.close(CLOSE_PROTOCOL, "nothing was heard for too long")
-            self.closed("nothing was heard from it for too long")
-        elif self._liveness.must_speak(now):
-            self._say(messages.Heartbeat())
-
-    async def _ask(self, request: Any, expected: type[_Reply]) -> _Reply:
-        if self._connection is None:
-            raise Unreachable(message=f"The session with {self._address.authority} is closed.")
-        reply: Deferred[Any] = Deferred()
-        self._replies[request.request] = reply
-        try:
-            self._say(request)
-            answer = await reply
+            if self._closed:
+                raise Unreachable(message="This client was closed.")
+            if self._session is None or not self._session.is_open:
+                self._session = await ClientSession.open(
+                    self._reactor, self._address, token=self._token, timeout_s=self._timeout_s
+                )
+            return self._session
         finally:
-            self._replies.pop(request.request, None)
-        if not isinstance(answer, expected):
-            raise ProtocolError(message=f"Unexpected answer {answer.TYPE!r} to {request.TYPE!r}.")
-        return answer
+            self._opening.release()
 
-    # --- what a client may ask -----------------------------------------------------------------
+    async def _ask(self, make: Callable[[int], Any], expected: type[Reply]) -> Reply:
+        return await (await self._open()).ask(make, expected)
+
+    async def _control(self, make: Callable[[int], Any], expected: type[Reply], what: str) -> Reply:
+        session = await self._open()
+        session.need(_CONTROL, what)
+        return await session.ask(make, expected)
+
+    async def _persistently(
+        self, work: Callable[[ClientSession], Awaitable[_Answer]], outage: _Outage
+    ) -> _Answer:
+        """Do `work` in a session, and again in the next one whenever that is lost."""
+        while True:
+            try:
+                return await work(await self._open())
+            except Unreachable as error:
+                delay_s = outage.failed(error, self._reactor.seconds())
+            await deferLater(self._reactor, delay_s)
+
+    # --- jobs ----------------------------------------------------------------------------------
 
     async def submit(self, request: JobRequest) -> JobView:
-        """Have a job made.
+        """Have a job made, once: when the answer is lost, it is asked for again.
 
         Raises:
             InvalidOption, NotFound, Refused: The coordinator does not accept it, and why.
+            Conflict: The idempotency key belongs to another request.
         """
-        message = messages.Submit(next(self._requests), request)
-        return (await self._ask(message, messages.Job)).job
+        asked = request.idempotency_key or request.priority or request.allow_missing
+        keyed = request
+        if not request.idempotency_key:
+            keyed = attrs.evolve(request, idempotency_key=secrets.token_hex(16))
+
+        async def ask(session: ClientSession) -> JobView:
+            if asked:
+                session.need(_CONTROL, "priorities, missing segments and idempotency keys")
+            reply = await session.ask(lambda number: messages.Submit(number, keyed), messages.Job)
+            return reply.job
+
+        session = await self._open()
+        patience_s = _SUBMIT_PATIENCE_S if session.welcome.protocol >= _CONTROL else 0.0
+        return await self._persistently(ask, _Outage(patience_s, _nobody))
 
     async def jobs(self) -> list[JobView]:
         """All jobs, oldest first."""
-        reply = await self._ask(messages.ListJobs(next(self._requests)), messages.Jobs)
-        return list(reply.jobs)
+        return list((await self._ask(messages.ListJobs, messages.Jobs)).jobs)
 
     async def job(self, job_id: str, *, segments: bool = False) -> JobView:
         """One job, with all its segments if `segments`.
@@ -202,37 +185,148 @@ class CoordinatorClient:
             NotFound: There is none.
             Conflict: It has ended.
         """
-        message = messages.CancelJob(next(self._requests), job_id)
-        return (await self._ask(message, messages.Job)).job
+        reply = await self._ask(lambda number: messages.CancelJob(number, job_id), messages.Job)
+        return reply.job
 
-    async def workers(self) -> list[WorkerView]:
-        """All workers that are connected or were."""
-        reply = await self._ask(messages.ListWorkers(next(self._requests)), messages.Workers)
-        return list(reply.workers)
+    async def pause(self, job_id: str) -> JobView:
+        """Start nothing more of a job; what runs is finished.
 
-    async def watch(self, job_id: str, on_update: Callable[[JobView], None]) -> JobView:
-        """Follow a job until it ends; `on_update` gets every view, the final one too.
+        Raises:
+            NotFound: There is none.
+            Conflict: It has ended.
+        """
+        return await self._control_job(
+            lambda number: messages.PauseJob(number, job_id), "pausing jobs"
+        )
+
+    async def resume(self, job_id: str) -> JobView:
+        """Go on with a paused job.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: It is not paused.
+        """
+        return await self._control_job(
+            lambda number: messages.ResumeJob(number, job_id), "resuming jobs"
+        )
+
+    async def retry(self, job_id: str) -> JobView:
+        """Go on with a job that failed or was cancelled, from what was committed.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: It did not end like that, or what was made of it is gone.
+        """
+        return await self._control_job(
+            lambda number: messages.RetryJob(number, job_id), "retrying jobs"
+        )
+
+    async def prioritise(self, job_id: str, priority: int) -> JobView:
+        """Give a job another priority; the higher one gets workers first.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: It has ended.
+        """
+        return await self._control_job(
+            lambda number: messages.PrioritiseJob(number, job_id, priority), "priorities"
+        )
+
+    async def remove(self, job_id: str) -> None:
+        """Forget an ended job; its published file stays.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: It has not ended.
+        """
+        await self._control(
+            lambda number: messages.RemoveJob(number, job_id), messages.Done, "removing jobs"
+        )
+
+    async def receipt(self, job_id: str) -> JobReceipt:
+        """Everything about how a job was made.
 
         Raises:
             NotFound: There is none.
         """
-        number = next(self._requests)
-        ended: Deferred[JobView] = Deferred()
+        reply = await self._control(
+            lambda number: messages.GetReceipt(number, job_id), messages.Receipt, "receipts"
+        )
+        return reply.receipt
 
-        def update(message: messages.Job) -> None:
-            on_update(message.job)
-            if message.job.ended and not ended.called:
-                ended.callback(message.job)
+    async def _control_job(self, make: Callable[[int], Any], what: str) -> JobView:
+        return (await self._control(make, messages.Job, what)).job
 
-        self._watches[number] = update
-        try:
-            update(await self._ask(messages.WatchJob(number, job_id), messages.Job))
-            # From here on a closed session must wake this watch too.
-            self._replies[-number] = ended
-            return await ended
-        finally:
-            self._watches.pop(number, None)
-            self._replies.pop(-number, None)
+    async def watch(
+        self,
+        job_id: str,
+        on_update: Callable[[JobView], None],
+        *,
+        on_outage: OnOutage = _nobody,
+        patience_s: float = 0.0,
+    ) -> JobView:
+        """Follow a job until it ends, through sessions that are lost and coordinators that restart.
+
+        Args:
+            job_id: The job.
+            on_update: Gets every view, the final one too.
+            on_outage: Told when the coordinator cannot be reached, and when it can again.
+            patience_s: How long to look for a coordinator that went away before giving up.
+
+        Raises:
+            NotFound: There is none.
+            Unreachable: The coordinator was away for longer than `patience_s`.
+        """
+        outage = _Outage(patience_s, on_outage)
+
+        def update(view: JobView) -> None:
+            outage.over()
+            on_update(view)
+
+        return await self._persistently(lambda session: session.watch(job_id, update), outage)
+
+    # --- workers -------------------------------------------------------------------------------
+
+    async def workers(self) -> list[WorkerView]:
+        """All workers that are connected or were."""
+        return list((await self._ask(messages.ListWorkers, messages.Workers)).workers)
+
+    async def drain_worker(self, worker_id: str) -> WorkerView:
+        """Give a worker nothing more, and let it finish what it has.
+
+        Raises:
+            NotFound: There is none.
+        """
+        return await self._control_worker(
+            lambda number: messages.DrainWorker(number, worker_id), "draining workers"
+        )
+
+    async def resume_worker(self, worker_id: str) -> WorkerView:
+        """Let a drained or quarantined worker work again.
+
+        Raises:
+            NotFound: There is none.
+        """
+        return await self._control_worker(
+            lambda number: messages.ResumeWorker(number, worker_id), "resuming workers"
+        )
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Forget a worker; what it has is given to others.
+
+        Raises:
+            NotFound: There is none.
+        """
+        await self._control(
+            lambda number: messages.RemoveWorker(number, worker_id),
+            messages.Done,
+            "removing workers",
+        )
+
+    async def _control_worker(self, make: Callable[[int], Any], what: str) -> WorkerView:
+        return (await self._control(make, messages.Worker, what)).worker
+
+    # --- files ---------------------------------------------------------------------------------
 
     async def upload(self, path: Path, on_progress: OnBytes | None = None) -> str:
         """Send a source; return the upload id for `JobRequest.upload_id`.
@@ -246,10 +340,13 @@ class CoordinatorClient:
             size = await deferToThread(_readable_size, path)
         except OSError as error:
             raise SourceMissing(message=f"Cannot read {path}: {error.strerror}.") from error
-        ready = await self._ask(
-            messages.BeginUpload(next(self._requests), path.name, size), messages.UploadReady
+        session = await self._open()
+        ready = await session.ask(
+            lambda number: messages.BeginUpload(number, path.name, size), messages.UploadReady
         )
-        await self._bulk.put(ready.path, path, block_bytes=self._block_bytes, on_bytes=on_progress)
+        await self._bulk.put(
+            ready.path, path, block_bytes=session.welcome.block_bytes, on_bytes=on_progress
+        )
         return ready.upload_id
 
     async def download(self, job_id: str, target: Path, on_progress: OnBytes | None = None) -> None:
@@ -279,15 +376,16 @@ class CoordinatorClient:
             raise
 
     async def close(self) -> None:
-        """End the session."""
-        if self._connection is not None:
-            self._connection.close()
-            await self._gone
+        """End the session; nothing can be asked any more."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
         await self._bulk.close()
 
     async def _job(self, job_id: str, segments: bool) -> messages.Job:
-        message = messages.GetJob(next(self._requests), job_id, segments)
-        return await self._ask(message, messages.Job)
+        return await self._ask(
+            lambda number: messages.GetJob(number, job_id, segments), messages.Job
+        )
 
 
 def _readable_size(path: Path) -> int:

@@ -9,9 +9,13 @@ import attrs
 from ffcluster.errors import ProtocolError
 from ffcluster.net.messages import PROTOCOL_VERSIONS, Hello
 
-# Seconds of silence after which a side sends a heartbeat, and after which it gives the other up.
+# Seconds of silence after which a side sends a heartbeat, until a welcome says otherwise.
 HEARTBEAT_S = 5.0
-SILENCE_LIMIT_S = 20.0
+# A side that missed so many heartbeats of the other in a row gives it up.
+BEATS_MISSED = 4
+SILENCE_LIMIT_S = BEATS_MISSED * HEARTBEAT_S
+# No welcome makes the sides talk more often than this.
+_SHORTEST_HEARTBEAT_S = 0.1
 
 
 def negotiate(hello: Hello) -> int:
@@ -32,10 +36,31 @@ def negotiate(hello: Hello) -> int:
 
 @attrs.define
 class Liveness:
-    """When each side was last heard, in monotonic seconds."""
+    """When each side was last heard, in monotonic seconds, and how long either may be silent.
+
+    Attributes:
+        heard_at: When something of the peer arrived.
+        said_at: When something was sent to it.
+        heartbeat_s: Silence after which a heartbeat is due.
+    """
 
     heard_at: float
     said_at: float
+    heartbeat_s: float = HEARTBEAT_S
+
+    def agree(self, heartbeat_s: float) -> None:
+        """Keep to what a welcome said."""
+        self.heartbeat_s = max(heartbeat_s, _SHORTEST_HEARTBEAT_S)
+
+    @property
+    def limit_s(self) -> float:
+        """Silence after which the peer is given up."""
+        return BEATS_MISSED * self.heartbeat_s
+
+    @property
+    def look_every_s(self) -> float:
+        """How often to ask `must_speak` and `given_up`, so that neither comes late."""
+        return self.heartbeat_s / 4
 
     def heard(self, now: float) -> None:
         """Something arrived."""
@@ -47,11 +72,11 @@ class Liveness:
 
     def must_speak(self, now: float) -> bool:
         """Whether a heartbeat is due."""
-        return now - self.said_at >= HEARTBEAT_S
+        return now - self.said_at >= self.heartbeat_s
 
     def given_up(self, now: float) -> bool:
         """Whether the peer was silent for too long."""
-        return now - self.heard_at >= SILENCE_LIMIT_S
+        return now - self.heard_at >= self.limit_s
 
 
 @attrs.define

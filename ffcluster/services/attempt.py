@@ -1,51 +1,59 @@
-"""One attempt on a worker: fetch the piece, wait for a slot, encode and prove, send the result.
+"""One attempt on a worker: fetch the piece, wait for a slot, encode and prove, deliver the result.
 
-What a failure of ffmpeg means is the backend's to say; here it becomes the error that is sent.
+From when the piece is here it needs no session: it encodes on without one, and its last word (a
+result, or why there is none) waits for a session that asks for it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import attrs
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from ffcluster.core.model import Capability, EncodeOrder, SegmentProof, Trouble
-from ffcluster.core.profile import Profile
-from ffcluster.encoders.backend import EncodeArguments, ProbeOutcome
-from ffcluster.encoders.build import FfmpegBuild
-from ffcluster.encoders.neutral import dropped
-from ffcluster.encoders.registry import Registry
+from ffcluster.core.model import Capability, SegmentProof
 from ffcluster.errors import (
-    AttemptError,
-    DiskFull,
-    EncodeFailed,
-    EncoderBusy,
-    EncodeStalled,
     ErrorReport,
     FfclusterError,
-    PluginError,
+    NotFound,
+    PeerFull,
+    TransferFailed,
+    Unreachable,
 )
-from ffcluster.media.encode import encode_piece
 from ffcluster.media.progress import Progress
-from ffcluster.media.runner import Runner
 from ffcluster.net import messages
 from ffcluster.net.bulk_client import BulkClient
+from ffcluster.services.encoding import Workshop, encode_segment
+from ffcluster.services.route import Route
 
 log = Logger()
 
+# A last word that was said is kept for so long of an unbroken session: the coordinator needs a
+# moment to store it, and asks for it again if that moment is cut off.
+_KEPT_S = 10.0
+# A result that cannot be put although the session is open is tried so often, at these delays. One
+# that meets a full disk is tried for as long as it is wanted.
+_PUT_FAILURES = 5
+_PUT_PAUSE_S = 1.0
+_LONGEST_PUT_PAUSE_S = 15.0
 
-class Bench(Protocol):
-    """What an attempt needs from its worker."""
 
-    runner: Runner
-    registry: Registry
+class Bench(Workshop, Protocol):
+    """What an attempt needs from its worker.
 
-    def build_for(self, capability: Capability) -> FfmpegBuild:
-        """The ffmpeg that `capability` was proven with."""
+    Attributes:
+        clock: The reactor's.
+        keeps: Whether the coordinator takes attempts back that outlived a session.
+        block_bytes: Unit in which a result is put.
+    """
+
+    clock: Any
+    keeps: bool
+    block_bytes: int
 
     def slot(self, attempt: AttemptRun) -> Deferred[None]:
         """Fires when the attempt may encode; slots are given in order of epochs."""
@@ -58,12 +66,14 @@ class Bench(Protocol):
 
 
 class AttemptRun:
-    """One attempt, from its offer to its result.
+    """One attempt, from its offer until the coordinator needs nothing more of it.
 
     Attributes:
         offer: What the coordinator asked for.
         capability: The capability that it uses.
         encoding: Whether its encoder runs, or ran to its end.
+        encoded: Whether only the delivery of its result is missing.
+        stopped: Whether it was told to end.
         frames: Frames encoded so far.
         fps: Frames per second now.
         done: Fires when nothing of it is left to do, whatever came of it.
@@ -76,11 +86,12 @@ class AttemptRun:
         offer: messages.Offer,
         capability: Capability,
         directory: Path,
-        block_bytes: int,
     ) -> None:
         self.offer = offer
         self.capability = capability
         self.encoding = False
+        self.encoded = False
+        self.stopped = False
         self.frames = 0
         self.fps = 0.0
         self.done: Deferred[None] = Deferred()
@@ -88,23 +99,45 @@ class AttemptRun:
         self._bulk = bulk
         self._piece = directory / f"{offer.epoch}.piece.mkv"
         self._result = directory / f"{offer.epoch}.result.mkv"
-        self._block_bytes = block_bytes
+        self._route = Route(offer.upload)
         self._work: Deferred[Any] | None = None
-        self._stopped = False
+        self._fetched = False
+        self._put_before = False
+        self._said_all = False
         self._gives_back = False
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it can go on without a session, and in the next one."""
+        return self._fetched and not self.stopped
 
     def start(self) -> None:
         """Begin; what comes of it is told to the coordinator."""
-        self._bench.send(messages.Accepted(self.offer.epoch))
-        self._work = ensureDeferred(self._run())
-        self._work.addCallbacks(self._succeeded, self._failed)
+        self._say(messages.Accepted(self.offer.epoch))
+        self._work = ensureDeferred(self._make())
+        self._work.addCallback(self._deliver)
+        self._work.addErrback(self._failed)
+        self._work.addErrback(self._broke)
         self._work.addBoth(self._clean_up)
+
+    def part(self) -> None:
+        """The session is over: go on without one, or end if the piece is not here."""
+        self._route.close()
+        if not self._fetched:
+            self.stop(give_back=False)
+
+    def resume(self, upload: str) -> None:
+        """A session counts it: the result goes to `upload` from now on."""
+        if self.encoding:
+            # The earlier session may have been cut off before this was said.
+            self._bench.send(messages.Started(self.offer.epoch))
+        self._route.open(upload)
 
     def stop(self, *, give_back: bool) -> Deferred[None]:
         """End it now; tell the coordinator if it is given back. Fires when nothing is left."""
         self._gives_back = self._gives_back or give_back
-        if self._work is not None and not self._stopped:
-            self._stopped = True
+        if self._work is not None and not self.stopped:
+            self.stopped = True
             self._work.cancel()
         return self.when_done()
 
@@ -119,7 +152,14 @@ class AttemptRun:
         self.done.addCallback(fire)
         return over
 
-    async def _run(self) -> messages.Result:
+    def _say(self, message: messages.FromWorker) -> None:
+        """Tell the coordinator, if the present session counts this attempt."""
+        if self._route.is_open:
+            self._bench.send(message)
+
+    # --- making the result ---------------------------------------------------------------------
+
+    async def _make(self) -> SegmentProof:
         offer = self.offer
         await self._bulk.fetch(
             offer.piece.path,
@@ -127,114 +167,97 @@ class AttemptRun:
             size_bytes=offer.piece.size_bytes,
             sha256=offer.piece.sha256,
         )
+        self._fetched = True
         await self._bench.slot(self)
         self.encoding = True
-        self._bench.send(messages.Started(offer.epoch))
+        self._say(messages.Started(offer.epoch))
         try:
-            proof = await self._encode()
-        finally:
-            self._bench.release(self)
-        await deferToThread(self._piece.unlink, True)
-        size, sha256 = await self._bulk.put(
-            offer.upload, self._result, block_bytes=self._block_bytes
-        )
-        return messages.Result(offer.epoch, size, sha256, proof)
-
-    async def _encode(self) -> SegmentProof:
-        """Encode; where the device shall decode too and fails, once more with the CPU decoding."""
-        order = self.offer.order
-        fitted = self._bench.registry.fitted(self.capability, order.profile)
-        notes = dropped(order.profile, fitted)
-        if order.hardware_decode and self.capability.hardware and not order.picture_check:
-            where = self.capability.device
-            if not self.capability.hardware_decode:
-                return await self._encode_by(fitted, (*notes, f"{where} does not decode here"))
-            try:
-                return await self._encode_by(fitted, notes, hardware_decode=True)
-            except (EncoderBusy, DiskFull):
-                raise
-            except AttemptError as error:
-                log.info(
-                    "attempt {epoch}: decoding on {device} failed, the CPU does it: {error}",
-                    epoch=self.offer.epoch,
-                    device=where,
-                    error=error.message,
-                )
-                notes = (*notes, f"decoding on {where} failed, so the CPU decoded")
-        return await self._encode_by(fitted, notes)
-
-    async def _encode_by(
-        self, profile: Profile, notes: tuple[str, ...], *, hardware_decode: bool = False
-    ) -> SegmentProof:
-        bench, order = self._bench, self.offer.order
-        build = bench.build_for(self.capability)
-        arguments = self._arguments(build, profile, hardware_decode=hardware_decode)
-        try:
-            proof = await encode_piece(
-                bench.runner,
-                build,
-                arguments,
-                order,
+            proof = await encode_segment(
+                self._bench,
+                offer.order,
+                self.capability,
                 self._piece,
                 self._result,
                 self._progressed,
             )
-        except (EncodeFailed, EncodeStalled) as error:
-            raise explained(error, bench.registry, self.capability, order) from error
-        return attrs.evolve(
-            proof,
-            encoder=self.capability.encoder,
-            device=self.capability.device,
-            hardware_decode="-hwaccel" in arguments.input_args,
-            notes=(*notes, *arguments.notes),
-        )
-
-    def _arguments(
-        self, build: FfmpegBuild, profile: Profile, *, hardware_decode: bool
-    ) -> EncodeArguments:
-        backend = self._bench.registry.backend(self.capability.backend)
-        try:
-            return backend.arguments(
-                build,
-                self.capability,
-                profile,
-                self.offer.order.video,
-                threads=self.capability.threads,
-                hardware_decode=hardware_decode,
-            )
-        except FfclusterError:
-            raise
-        except Exception as error:
-            log.failure("the backend {name} broke", name=backend.name)
-            raise PluginError(
-                message=f"the backend {backend.name} cannot build arguments: "
-                f"{type(error).__name__}: {error}",
-                advice="Update the plugin, or leave it out with --disable-plugin.",
-                plugin=backend.name,
-            ) from error
+        finally:
+            self._bench.release(self)
+        self.encoded = True
+        await deferToThread(self._piece.unlink, True)
+        return proof
 
     def _progressed(self, progress: Progress) -> None:
         self.frames = max(self.frames, progress.frame or 0)
         if 0.0 < progress.fps < messages.MAX_FPS:
             self.fps = progress.fps
 
-    def _succeeded(self, result: messages.Result) -> None:
-        if not self._stopped:
-            self._bench.send(result)
-        elif self._gives_back:
-            self._bench.send(messages.Returned(self.offer.epoch))
+    # --- the last word -------------------------------------------------------------------------
 
-    def _failed(self, failure: Any) -> None:
+    def _deliver(self, proof: SegmentProof) -> Deferred[None]:
+        if self.stopped:
+            raise CancelledError
+        return ensureDeferred(self._tell(lambda path: ensureDeferred(self._put(path, proof))))
+
+    async def _put(self, path: str, proof: SegmentProof) -> messages.FromWorker:
+        """Put the result, again and again while there is hope that it is taken."""
+        failures = 0
+        pause_s = _PUT_PAUSE_S
+        while True:
+            resumed, self._put_before = self._put_before, True
+            try:
+                size, sha256 = await self._bulk.put(
+                    path, self._result, block_bytes=self._bench.block_bytes, resumed=resumed
+                )
+            except PeerFull as full:
+                error: FfclusterError = full
+            except (TransferFailed, NotFound, Unreachable) as failed:
+                error = failed
+                failures += 1
+                if failures >= _PUT_FAILURES:
+                    raise
+            else:
+                return messages.Result(self.offer.epoch, size, sha256, proof)
+            log.warn(
+                "the result of attempt {epoch} is kept and put again: {error}",
+                epoch=self.offer.epoch,
+                error=error.message,
+            )
+            await deferLater(self._bench.clock, pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PUT_PAUSE_S)
+
+    def _failed(self, failure: Any) -> Deferred[None]:
         # Whatever a stopped attempt ends in, it ends so because it was stopped.
-        if self._stopped:
-            if self._gives_back:
-                self._bench.send(messages.Returned(self.offer.epoch))
-            return
+        if self.stopped:
+            if self._gives_back and not self._said_all:
+                self._say(messages.Returned(self.offer.epoch))
+            return succeed(None)
         if not failure.check(FfclusterError):
             log.failure("attempt {epoch} broke", failure, epoch=self.offer.epoch)
         error = ErrorReport.of(failure.value)
         log.warn("attempt {epoch} failed: {error}", epoch=self.offer.epoch, error=error.message)
-        self._bench.send(messages.Failed(self.offer.epoch, error))
+        word: messages.FromWorker = messages.Failed(self.offer.epoch, error)
+        return ensureDeferred(self._tell(lambda _: succeed(word)))
+
+    async def _tell(self, prepare: Callable[[str], Deferred[messages.FromWorker]]) -> None:
+        """Say the last word to every session that asks for it, until one has heard it for sure."""
+        while True:
+            path = await self._route.wait()
+            try:
+                word = await self._route.bound(prepare(path))
+                self._bench.send(word)
+                self._said_all = True
+                if self._bench.keeps:
+                    await self._route.bound(deferLater(self._bench.clock, _KEPT_S))
+            except CancelledError:
+                if self.stopped:
+                    raise
+                # The session ended; the next one has a path of its own.
+                continue
+            return
+
+    def _broke(self, failure: Any) -> None:
+        if not self.stopped:
+            log.failure("attempt {epoch} broke", failure, epoch=self.offer.epoch)
 
     def _clean_up(self, _: object) -> None:
         self._bench.release(self)
@@ -247,34 +270,3 @@ class AttemptRun:
     def _remove_files(self) -> None:
         self._piece.unlink(missing_ok=True)
         self._result.unlink(missing_ok=True)
-
-
-def explained(
-    error: EncodeFailed | EncodeStalled,
-    registry: Registry,
-    capability: Capability,
-    order: EncodeOrder,
-) -> AttemptError:
-    """`error` with what the encoder's backend knows of its cause.
-
-    A device that is busy makes it `EncoderBusy`, which is nobody's failure.
-    """
-    found = error.detail
-    signal = found.get("signal")
-    diagnosis = registry.explain(
-        capability,
-        ProbeOutcome(
-            returncode=found.get("returncode") if signal is None else -signal,
-            stderr=str(found.get("stderr", "")),
-            timed_out=isinstance(error, EncodeStalled),
-        ),
-    )
-    if diagnosis is None:
-        return error
-    busy = diagnosis.trouble is Trouble.BUSY
-    kind: type[AttemptError] = EncoderBusy if busy else type(error)
-    return kind(
-        message=f"{order.encoder} failed on {order.frames}: {diagnosis.cause}",
-        advice=diagnosis.hint,
-        detail=found | {"cause": diagnosis.cause, "trouble": diagnosis.trouble.value},
-    )

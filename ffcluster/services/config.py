@@ -21,7 +21,14 @@ import platformdirs
 from ffcluster.core.profile import Profile
 from ffcluster.errors import InvalidOption
 from ffcluster.services.options import SERVER_OPTIONS, WORKER_OPTIONS, Option
-from ffcluster.services.values import MIB, MIN_TOKEN_CHARACTERS, TIB, BadValue, is_loopback
+from ffcluster.services.values import (
+    GIB,
+    MIB,
+    MIN_TOKEN_CHARACTERS,
+    TIB,
+    BadValue,
+    is_loopback,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -41,7 +48,16 @@ class ServerSettings:
         max_retries: Further attempts that a segment gets after its first failed.
         retry_delay_s: Pause before a failed segment is tried again.
         token: Secret that every peer must show, or None for loopback without one.
-        state_dir: Where the coordinator keeps uploads, pieces and results of running jobs.
+        state_dir: Where the coordinator keeps uploads, pieces, results and its database.
+        database: Where jobs are written down, as a URL; None for a file in `state_dir`.
+        max_disk_bytes: Most that uploads and results may take up, or None.
+        min_free_bytes: Space to keep free in `state_dir`.
+        keep_failed_s: How long the results of a failed job are kept.
+        events_kept: Latest events that are kept.
+        lease_s: How long a worker that is not heard keeps its attempts.
+        poison_after: Different workers on which a segment may fail before its job is given up.
+        quarantine_after: Different segments in a row that may fail on a device before it rests.
+        quarantine_s: How long it rests the first time.
         stall_timeout_s: End an encoder that makes no frame for this long.
         profiles: Profiles by name.
         sources_allowed: Directories from which clients may name files; None allows any.
@@ -70,6 +86,15 @@ class ServerSettings:
     state_dir: Path = attrs.field(
         factory=lambda: platformdirs.user_state_path("ffcluster", appauthor=False) / "coordinator"
     )
+    database: str | None = attrs.field(default=None, repr=False)
+    max_disk_bytes: int | None = None
+    min_free_bytes: int = GIB
+    keep_failed_s: float = 86_400.0
+    events_kept: int = 100_000
+    lease_s: float = 30.0
+    poison_after: int = 3
+    quarantine_after: int = 3
+    quarantine_s: float = 60.0
     stall_timeout_s: float = 60.0
     profiles: Mapping[str, Profile] = attrs.field(factory=dict)
     sources_allowed: tuple[Path, ...] | None = None

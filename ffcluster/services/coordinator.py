@@ -396,7 +396,7 @@ class CoordinatorService(Service):
         job = self._state.jobs.get(JobId(job_id))
         if job is None:
             raise NotFound(message=f"There is no job {job_id}.")
-        return reporting.job_view(self._state, job, self.seconds(), segments=segments)
+        return reporting.job_view(job, self.seconds(), segments=segments)
 
     def jobs(self) -> tuple[JobView, ...]:
         """Describe all jobs, oldest first."""

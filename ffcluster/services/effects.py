@@ -1,51 +1,53 @@
 """Carry out what the cluster decides: start the work, and post what comes of it as events.
 
-Owns the media side of every job that has not ended, and the orders of live attempts.
+An effect may come late: what it is about may have ended while its event was being stored. Then
+nothing is done. Owns the orders of live attempts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import singledispatchmethod
-from pathlib import Path
-from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from ffcluster.core import reporting
 from ffcluster.core.cluster import ClusterState
 from ffcluster.core.effects import (
     CheckResult,
     CloseJob,
     DiscardAttempt,
+    DismissWorker,
     Effect,
     FinishJoin,
+    ForgetJob,
     IndexSource,
     JobChanged,
     JoinSegment,
     OfferAttempt,
+    Publish,
+    RestartJoin,
+    ResumeAttempt,
     RevokeAttempt,
     WorkerChanged,
 )
-from ffcluster.core.events import (
-    AttemptChecked,
-    AttemptFailed,
-    Event,
-    JobFailed,
-    JobPublished,
-    SourceIndexed,
-)
-from ffcluster.core.model import EncodeOrder, Epoch, JobId, JobOutcome, WorkerId
+from ffcluster.core.events import AttemptChecked, AttemptFailed, Event, JobFailed, SourceIndexed
+from ffcluster.core.job import Job
+from ffcluster.core.model import EncodeOrder, Epoch, JobId, WorkerId
+from ffcluster.core.segment import Attempt
 from ffcluster.encoders.registry import Registry
-from ffcluster.errors import ErrorReport, FfclusterError
+from ffcluster.errors import Cancelled, TransferFailed
 from ffcluster.net import messages
 from ffcluster.net.bulk_server import Readable
-from ffcluster.services import making
+from ffcluster.net.websocket import CLOSE_NORMAL
+from ffcluster.services.assembly import Assembly
+from ffcluster.services.background import Background
 from ffcluster.services.gateway import Session
+from ffcluster.services.holdings import Holdings
 from ffcluster.services.jobmedia import JobMedia
+from ffcluster.services.openjobs import OpenJobs
 from ffcluster.services.shelf import TicketShelf
+from ffcluster.steps import Step, reached
 
 log = Logger()
 
@@ -55,9 +57,12 @@ class EffectRunner:
 
     Args:
         state: The cluster's state; only read here.
+        jobs: The media side of every job.
         shelf: Where pieces, results and outputs are fetched and put.
+        holdings: Who needs which blob.
+        assembly: Joins and publishes.
         registry: The plugins, which know each encoder's own scales.
-        post: Takes an event in.
+        background: Where work goes on.
         session_of: The open session of a worker, or None.
         changed: Told of every job that a viewer should see anew.
         closed: Told of every job that has ended and was cleaned up.
@@ -66,37 +71,28 @@ class EffectRunner:
     def __init__(
         self,
         state: ClusterState,
+        jobs: OpenJobs,
         shelf: TicketShelf,
+        holdings: Holdings,
+        assembly: Assembly,
         registry: Registry,
+        background: Background,
         *,
-        post: Callable[[Event], None],
         session_of: Callable[[WorkerId], Session | None],
         changed: Callable[[JobId], None],
         closed: Callable[[JobId], None],
     ) -> None:
         self._state = state
+        self._jobs = jobs
         self._shelf = shelf
+        self._holdings = holdings
+        self._assembly = assembly
         self._registry = registry
-        self._post = post
+        self._background = background
         self._session_of = session_of
         self._changed = changed
         self._closed = closed
-        self._media: dict[JobId, JobMedia] = {}
-        self._uploaded: dict[JobId, Path] = {}
         self._orders: dict[Epoch, EncodeOrder] = {}
-        self._stopping = False
-
-    def open_job(self, media: JobMedia, uploaded: Path | None) -> None:
-        """Take in a new job's media side, and the upload that is removed when the job ends."""
-        self._media[media.job_id] = media
-        if uploaded is not None:
-            self._uploaded[media.job_id] = uploaded
-
-    async def close(self) -> None:
-        """End every job's processes and remove their files; nothing is posted any more."""
-        self._stopping = True
-        closing = [ensureDeferred(media.close()) for media in self._media.values()]
-        await DeferredList(closing, consumeErrors=True)
 
     @singledispatchmethod
     def carry_out(self, effect: Effect) -> None:
@@ -111,24 +107,77 @@ class EffectRunner:
     def _(self, effect: WorkerChanged) -> None:
         """Nobody watches workers yet; clients ask for them."""
 
+    # --- jobs ----------------------------------------------------------------------------------
+
     @carry_out.register
     def _(self, effect: IndexSource) -> None:
-        async def index(media: JobMedia) -> Event:
-            return SourceIndexed(effect.job_id, await media.index())
+        self._background.start(
+            self._index(effect.job_id), lambda error: JobFailed(effect.job_id, error)
+        )
 
-        media = self._media[effect.job_id]
-        self._work(index(media), lambda error: JobFailed(effect.job_id, error))
+    async def _index(self, job_id: JobId) -> Event:
+        job = self._state.jobs.get(job_id)
+        if job is None:
+            raise Cancelled(message=f"Job {job_id} was removed.")
+        self._holdings.add_source(job.id, job.source)
+        media = await self._jobs.open(job)
+        # Whoever still has an attempt of an earlier process has its piece, too.
+        await media.clean(())
+        return SourceIndexed(job_id, await media.index(job.summary))
+
+    @carry_out.register
+    def _(self, effect: CloseJob) -> None:
+        job = self._state.jobs.get(effect.job_id)
+        if job is not None:
+            reached(Step.OUTPUT_TOLD)
+            _log_end(job)
+            if job.outcome is not None:
+                self._assembly.show(job.id, job.outcome)
+        closing = self._jobs.close(effect.job_id, keep=effect.keep)
+        if not effect.keep:
+            self._holdings.drop_all(effect.job_id)
+        self._background.aside(closing.addCallback(lambda _: self._closed(effect.job_id)))
+
+    @carry_out.register
+    def _(self, effect: ForgetJob) -> None:
+        self._holdings.drop_all(effect.job_id)
+        if effect.job_id not in self._state.jobs:
+            self._shelf.hide_output(effect.job_id)
+
+    @carry_out.register
+    def _(self, effect: JoinSegment) -> None:
+        self._assembly.append(effect)
+
+    @carry_out.register
+    def _(self, effect: RestartJoin) -> None:
+        self._assembly.restart(effect)
+
+    @carry_out.register
+    def _(self, effect: FinishJoin) -> None:
+        self._assembly.finish(effect)
+
+    @carry_out.register
+    def _(self, effect: Publish) -> None:
+        self._assembly.publish(effect)
+
+    # --- attempts ------------------------------------------------------------------------------
+
+    def _live(self, epoch: Epoch) -> Attempt:
+        attempt = self._state.attempts.get(epoch)
+        if attempt is None:
+            raise Cancelled(message=f"Attempt {epoch} has ended.")
+        return attempt
 
     @carry_out.register
     def _(self, effect: OfferAttempt) -> None:
-        self._work(self._offer(effect), lambda error: AttemptFailed(effect.epoch, error))
+        self._background.start(
+            self._offer(effect), lambda error: AttemptFailed(effect.epoch, error)
+        )
 
     async def _offer(self, effect: OfferAttempt) -> None:
-        media = self._media[effect.job_id]
-        attempt = self._state.attempts.get(effect.epoch)
-        if attempt is None:
-            return
-        cut = await media.cut(effect, self._registry.fitted(attempt.capability, media.spec.profile))
+        media, attempt = self._jobs[effect.job_id], self._live(effect.epoch)
+        profile = self._registry.fitted(attempt.capability, media.spec.profile)
+        cut = await media.cut(effect, profile)
         session = self._session_of(effect.worker_id)
         if effect.epoch not in self._state.attempts or session is None:
             media.drop_piece(effect.epoch)
@@ -137,11 +186,26 @@ class EffectRunner:
         piece_path, result_path = self._shelf.open_attempt(
             effect.epoch,
             Readable(cut.path, cut.size_bytes, cut.sha256),
-            media.result_path(effect.epoch),
             media.result_limit_bytes(effect.frames),
         )
         piece = messages.BlobRef(piece_path, cut.size_bytes, cut.sha256)
         session.send(messages.Offer(effect.epoch, effect.job_id, cut.order, piece, result_path))
+
+    @carry_out.register
+    def _(self, effect: ResumeAttempt) -> None:
+        self._background.start(
+            self._resume(effect), lambda error: AttemptFailed(effect.epoch, error)
+        )
+
+    async def _resume(self, effect: ResumeAttempt) -> None:
+        media = self._jobs[effect.job_id]
+        self._live(effect.epoch)
+        limit_bytes = media.result_limit_bytes(effect.frames)
+        upload = await self._shelf.resume_attempt(effect.epoch, limit_bytes)
+        self._live(effect.epoch)
+        session = self._session_of(effect.worker_id)
+        if session is not None:
+            session.send(messages.Resume(effect.epoch, upload))
 
     @carry_out.register
     def _(self, effect: RevokeAttempt) -> None:
@@ -151,104 +215,69 @@ class EffectRunner:
 
     @carry_out.register
     def _(self, effect: DiscardAttempt) -> None:
-        result = self._shelf.close_attempt(effect.epoch)
+        incoming = self._shelf.close_attempt(effect.epoch)
         self._orders.pop(effect.epoch, None)
-        media = self._media.get(effect.job_id)
+        media = self._jobs.get(effect.job_id)
         if media is not None:
             media.drop_piece(effect.epoch)
-        if result is not None and not effect.committed:
-            self._in_background(deferToThread(result.discard))
+        if incoming is not None:
+            self._background.aside(deferToThread(incoming.discard))
+        if not effect.committed:
+            self._holdings.drop_result(effect.job_id, effect.epoch)
 
     @carry_out.register
     def _(self, effect: CheckResult) -> None:
-        async def check() -> Event | None:
-            order, attempt = self._orders[effect.epoch], self._state.attempts[effect.epoch]
-            assert attempt.proof is not None  # noqa: S101 - delivered attempts have one
-            media = self._media[effect.job_id]
-            return AttemptChecked(
-                effect.epoch, await media.check(effect.epoch, order, attempt.proof)
-            )
-
-        self._work(check(), lambda error: AttemptFailed(effect.epoch, error))
-
-    @carry_out.register
-    def _(self, effect: JoinSegment) -> None:
-        async def append() -> None:
-            media, job = self._media[effect.job_id], self._state.jobs[effect.job_id]
-            mixes = job.spec.mix and len({kind for crew in job.crews for kind in crew.kinds}) > 1
-            await media.append(effect.epoch, effect.frames, effect.report, mixes=mixes)
-
-        self._work(append(), lambda error: JobFailed(effect.job_id, error))
-
-    @carry_out.register
-    def _(self, effect: FinishJoin) -> None:
-        async def finish() -> Event:
-            job = self._state.jobs[effect.job_id]
-            committed = [s.committed for s in job.segments.values() if s.committed is not None]
-            proofs = [attempt.proof for attempt in committed if attempt.proof is not None]
-            made_by = reporting.contributions(job)
-            used = dict.fromkeys(attempt.capability for attempt in committed)
-            notes = making.notes(job.spec.profile, made_by, used, proofs, self._registry)
-            outcome = await self._media[effect.job_id].finish(proofs, made_by, notes)
-            self._shelf.show_output(
-                effect.job_id, Readable(Path(outcome.path), outcome.size_bytes, outcome.sha256)
-            )
-            return JobPublished(effect.job_id, outcome)
-
-        self._work(finish(), lambda error: JobFailed(effect.job_id, error))
-
-    @carry_out.register
-    def _(self, effect: CloseJob) -> None:
-        job = self._state.jobs[effect.job_id]
-        _log_end(effect.job_id, job.state.value, job.outcome, job.error)
-        self._in_background(ensureDeferred(self._close_job(effect.job_id)))
-
-    async def _close_job(self, job_id: JobId) -> None:
-        media = self._media.pop(job_id)
-        await media.close()
-        uploaded = self._uploaded.pop(job_id, None)
-        if uploaded is not None:
-            await deferToThread(uploaded.unlink, True)
-        self._closed(job_id)
-
-    def _work(
-        self,
-        work: Coroutine[Any, Any, Event | None],
-        failed: Callable[[ErrorReport], Event],
-    ) -> None:
-        """Drive a coroutine and post the event that it ends in."""
-
-        def done(event: Event | None) -> None:
-            if event is not None:
-                self._post(event)
-
-        def broke(failure: Any) -> None:
-            if self._stopping:
-                return
-            if not failure.check(FfclusterError):
-                log.failure("the coordinator's own work failed", failure)
-            self._post(failed(ErrorReport.of(failure.value)))
-
-        ensureDeferred(work).addCallbacks(done, broke).addErrback(
-            lambda failure: log.failure("handling an event failed", failure)
+        self._background.start(
+            self._check(effect), lambda error: AttemptFailed(effect.epoch, error)
         )
 
-    def _in_background(self, work: Deferred[Any]) -> None:
-        work.addErrback(lambda failure: log.failure("cleaning up failed", failure))
+    async def _check(self, effect: CheckResult) -> Event:
+        media, attempt = self._jobs[effect.job_id], self._live(effect.epoch)
+        if attempt.proof is None or attempt.blob is None:
+            raise TransferFailed(message="It is not known where the result is.")
+        report = await media.check(attempt.blob, self._order(media, attempt), attempt.proof)
+        return AttemptChecked(effect.epoch, report)
+
+    def _order(self, media: JobMedia, attempt: Attempt) -> EncodeOrder:
+        """What a worker was told to do; worked out again when that was by an earlier process."""
+        known = self._orders.get(attempt.epoch)
+        if known is not None:
+            return known
+        profile = self._registry.fitted(attempt.capability, media.spec.profile)
+        offer = OfferAttempt(
+            attempt.epoch,
+            attempt.worker_id,
+            attempt.job_id,
+            attempt.frames,
+            attempt.pre_roll,
+            attempt.capability.encoder,
+            attempt.device,
+            attempt.trial,
+        )
+        return media.order(offer, profile)
+
+    @carry_out.register
+    def _(self, effect: DismissWorker) -> None:
+        session = self._session_of(effect.worker_id)
+        if session is not None:
+            session.close(CLOSE_NORMAL, "the worker was removed from the cluster")
 
 
-def _log_end(
-    job_id: JobId, state: str, outcome: JobOutcome | None, error: ErrorReport | None
-) -> None:
-    if outcome is not None:
+def _log_end(job: Job) -> None:
+    if job.outcome is not None:
         log.info(
             "job {id}: {state}; {frames} frames in {path}",
-            id=job_id,
-            state=state,
-            frames=outcome.frame_count,
-            path=outcome.path,
+            id=job.id,
+            state=job.state.value,
+            frames=job.outcome.frame_count,
+            path=job.outcome.path,
         )
-    elif error is not None:
-        log.error("job {id}: {state}: {error}", id=job_id, state=state, error=error.message)
+    elif job.error is not None:
+        log.error(
+            "job {id}: {state}: {error}",
+            id=job.id,
+            state=job.state.value,
+            error=job.error.message,
+        )
     else:
-        log.info("job {id}: {state}", id=job_id, state=state)
+        log.info("job {id}: {state}", id=job.id, state=job.state.value)

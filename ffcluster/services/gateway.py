@@ -21,16 +21,18 @@ from ffcluster.core.events import (
     AttemptReturned,
     AttemptStarted,
     Event,
+    HeldAttempt,
+    ResultSuperseded,
     WorkerDraining,
     WorkerJoined,
     WorkerLeft,
 )
-from ffcluster.core.model import Capability, Epoch, JobId, JobRequest, WorkerId
-from ffcluster.core.views import JobView, WorkerView
+from ffcluster.core.model import Capability, Epoch, JobId, WorkerId
+from ffcluster.core.views import JobView
 from ffcluster.core.worker import WorkerFacts
 from ffcluster.errors import ErrorReport, FfclusterError, ProtocolError
 from ffcluster.net import codec, messages
-from ffcluster.net.session import HEARTBEAT_S, Liveness, negotiate
+from ffcluster.net.session import Liveness, negotiate
 from ffcluster.net.websocket import CLOSE_PROTOCOL, Connection
 from ffcluster.services.cleaning import clean
 from ffcluster.services.measurements import plausible
@@ -41,6 +43,8 @@ _decode_hello = codec.decoder(messages.Hello)
 _decode_worker = codec.decoder(messages.FromWorker)
 _decode_client = codec.decoder(messages.FromClient)
 
+# Since this version workers come back to the attempts of an earlier session.
+_KEEPS_ATTEMPTS = 2
 # A peer may send this many messages that are not understood before its session ends.
 _PATIENCE = 10
 _MAX_SLOTS = 1024
@@ -49,12 +53,18 @@ _MAX_WATCHES = 100
 
 
 class Desk(Protocol):
-    """What sessions need from the coordinator."""
+    """What sessions need from the coordinator.
+
+    Attributes:
+        block_bytes: Unit in which bulk data is sent.
+        heartbeat_s: Silence after which a side says that it is alive.
+    """
 
     block_bytes: int
+    heartbeat_s: float
 
     def seconds(self) -> float:
-        """The monotonic clock."""
+        """The coordinator's clock."""
 
     def post(self, event: Event) -> None:
         """Take an event into the cluster's state."""
@@ -71,23 +81,11 @@ class Desk(Protocol):
     def session_closed(self, session: Session) -> None:
         """A session ended."""
 
-    def begin_upload(self, name: str, size_bytes: int) -> tuple[str, str]:
-        """Make room for an upload; return its id and path."""
+    async def answer(self, request: Any) -> messages.ToClient:
+        """Do what a client asks, except watching, and answer it."""
 
-    async def submit(self, request: JobRequest) -> JobView:
-        """Make a job."""
-
-    def job(self, job_id: str, *, segments: bool = False) -> JobView:
+    def job(self, job_id: str) -> JobView:
         """Describe a job, or raise `NotFound`."""
-
-    def jobs(self) -> tuple[JobView, ...]:
-        """Describe all jobs."""
-
-    def workers(self) -> tuple[WorkerView, ...]:
-        """Describe all workers."""
-
-    def cancel(self, job_id: str) -> JobView:
-        """End a job, or raise `NotFound` or `Conflict`."""
 
     def output_path(self, job_id: str) -> str:
         """Where a completed job's file can be fetched, or ""."""
@@ -102,7 +100,8 @@ class Session:
         self._receive: Callable[[bytes], None] = self._greet
         self._misunderstood = 0
         now = desk.seconds()
-        self._liveness = Liveness(now, now)
+        self._liveness = Liveness(now, now, desk.heartbeat_s)
+        self._forgets = False
         self.worker_id: WorkerId | None = None
         self.watches: dict[int, JobId] = {}
 
@@ -134,7 +133,8 @@ class Session:
         self._connection = None
         self._desk.session_closed(self)
         if self.worker_id is not None:
-            self._desk.post(WorkerLeft(self.worker_id, reason))
+            heard_at = self._liveness.heard_at
+            self._desk.post(WorkerLeft(self.worker_id, reason, heard_at, self._forgets))
 
     # --- what the coordinator asks -------------------------------------------------------------
 
@@ -163,15 +163,17 @@ class Session:
 
     def _greet(self, payload: bytes) -> None:
         hello: messages.Hello = _decode_hello(payload)
-        protocol = negotiate(hello)
-        self.send(messages.Welcome(protocol, __version__, HEARTBEAT_S, self._desk.block_bytes))
+        protocol, desk = negotiate(hello), self._desk
+        self.send(messages.Welcome(protocol, __version__, desk.heartbeat_s, desk.block_bytes))
         if hello.role == "client":
             self._receive = self._from_client
             return
         self._receive = self._from_worker
+        self._forgets = protocol < _KEEPS_ATTEMPTS
         self.worker_id = WorkerId(hello.worker_id or secrets.token_hex(8))
-        self._desk.worker_opened(self.worker_id, self)
-        self._desk.post(WorkerJoined(self.worker_id, self._facts(hello)))
+        held = () if self._forgets else _held(hello)
+        desk.worker_opened(self.worker_id, self)
+        desk.post(WorkerJoined(self.worker_id, self._facts(hello), held))
 
     def _facts(self, hello: messages.Hello) -> WorkerFacts:
         address = self._connection.address if self._connection else ""
@@ -207,10 +209,15 @@ class Session:
         elif isinstance(message, (messages.Heartbeat, messages.Accepted)):
             return
         elif desk.holds(self.worker_id, Epoch(message.epoch)):
-            self._about_attempt(message)
+            self._about_attempt(self.worker_id, message)
+        elif isinstance(message, messages.Result):
+            desk.post(ResultSuperseded(self.worker_id, Epoch(message.epoch)))
+            self.send(messages.Revoke(message.epoch))
 
     def _about_attempt(
-        self, message: messages.Started | messages.Result | messages.Failed | messages.Returned
+        self,
+        worker_id: WorkerId,
+        message: messages.Started | messages.Result | messages.Failed | messages.Returned,
     ) -> None:
         epoch = Epoch(message.epoch)
         if isinstance(message, messages.Started):
@@ -220,9 +227,8 @@ class Session:
         elif isinstance(message, messages.Returned):
             self._desk.post(AttemptReturned(epoch))
         else:
-            assert self.worker_id is not None  # noqa: S101 - set by the greeting
             proof = clean(attrs.evolve(message.proof, notes=message.proof.notes[:_MAX_NOTES]))
-            self._desk.deliver(self.worker_id, attrs.evolve(message, proof=proof))
+            self._desk.deliver(worker_id, attrs.evolve(message, proof=proof))
 
     # --- clients -------------------------------------------------------------------------------
 
@@ -230,36 +236,21 @@ class Session:
         request = _decode_client(payload)
         if isinstance(request, messages.Heartbeat):
             return
-        answering = ensureDeferred(self._answer(request))
+        if isinstance(request, messages.WatchJob):
+            answering = ensureDeferred(self._watch(request.request, JobId(request.job_id)))
+        else:
+            answering = ensureDeferred(self._answer(request))
         answering.addErrback(self._answer_failed, request.request)
 
     async def _answer(self, request: Any) -> None:
-        desk, number = self._desk, request.request
-        match request:
-            case messages.Submit(job=job):
-                view = await desk.submit(job)
-                self.send(messages.Job(number, view))
-            case messages.GetJob(job_id=job_id, segments=segments):
-                view = desk.job(job_id, segments=segments)
-                self.send(messages.Job(number, view, desk.output_path(job_id)))
-            case messages.ListJobs():
-                self.send(messages.Jobs(number, desk.jobs()))
-            case messages.ListWorkers():
-                self.send(messages.Workers(number, desk.workers()))
-            case messages.CancelJob(job_id=job_id):
-                self.send(messages.Job(number, desk.cancel(job_id)))
-            case messages.WatchJob(job_id=job_id):
-                self._watch(number, JobId(job_id))
-            case messages.BeginUpload(name=name, size_bytes=size):
-                upload_id, path = desk.begin_upload(name, size)
-                self.send(messages.UploadReady(number, upload_id, path))
+        self.send(await self._desk.answer(request))
 
     def _answer_failed(self, failure: Any, number: int) -> None:
         if not failure.check(FfclusterError):
             log.failure("answering a client failed", failure)
         self.send(messages.Failure(ErrorReport.of(failure.value), reply_to=number))
 
-    def _watch(self, number: int, job_id: JobId) -> None:
+    async def _watch(self, number: int, job_id: JobId) -> None:
         if len(self.watches) >= _MAX_WATCHES:
             raise ProtocolError(message=f"A session may watch {_MAX_WATCHES} jobs, no more.")
         view = self._desk.job(job_id)
@@ -273,6 +264,15 @@ class Session:
                 self.send(messages.Job(number, view, self._desk.output_path(view.id)))
                 if view.ended:
                     del self.watches[number]
+
+
+def _held(hello: messages.Hello) -> tuple[HeldAttempt, ...]:
+    """What a worker says it still has; of an epoch that it names twice, the first word counts."""
+    held: dict[Epoch, HeldAttempt] = {}
+    for row in hello.held:
+        epoch = Epoch(row.epoch)
+        held.setdefault(epoch, HeldAttempt(epoch, JobId(row.job_id), row.encoded))
+    return tuple(held.values())
 
 
 def _bounded(capability: Capability) -> Capability:

@@ -13,6 +13,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from ffcluster.errors import InvalidOption
+
 Parser = Callable[[object], object]
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?b?)", re.IGNORECASE)
@@ -24,7 +26,8 @@ _FALSE = frozenset({"false", "no", "off", "0"})
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 BOOLEAN_WORDS = _TRUE | _FALSE
 MIN_TOKEN_CHARACTERS = 16
-KIB, MIB, TIB = 2**10, 2**20, 2**40
+DATABASE_SCHEMES = ("sqlite:///", "postgresql://")
+KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 
 
 class BadValue(ValueError):
@@ -159,6 +162,22 @@ def parse_path(value: object) -> Path:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise BadValue("a path is allowed")
     return Path(value).expanduser().absolute()
+
+
+def parse_database(value: object) -> str:
+    """Read where a database is; what is behind the scheme is looked at when it is opened.
+
+    Raises:
+        InvalidOption: The scheme is none that is known. The value, which may hold a password, is
+            not in the message.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    if not text.isprintable() or not text.startswith(DATABASE_SCHEMES):
+        raise InvalidOption(
+            message="sqlite:///PATH or postgresql://USER@HOST/NAME is allowed.",
+            option="database",
+        )
+    return text
 
 
 def parse_paths(value: object) -> tuple[Path, ...]:

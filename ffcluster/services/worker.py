@@ -1,10 +1,9 @@
-"""The worker: finds out what its machine can do, and keeps a session with its coordinator."""
+"""The worker: finds out what its machine can do, and keeps coming back to its coordinator."""
 
 from __future__ import annotations
 
 import platform
 import random
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,9 @@ from ffcluster.services.choice import plugin_warnings
 from ffcluster.services.config import WorkerSettings
 from ffcluster.services.detection import Examined, examine_machine, machine_state_dir
 from ffcluster.services.measurements import load_measurements
+from ffcluster.services.workbench import Workbench
+from ffcluster.services.workdir import WorkDir
 from ffcluster.services.worker_session import WorkerSession
-from ffcluster.store import files
 
 log = Logger()
 
@@ -70,6 +70,9 @@ class WorkerService(Service):
         self._capabilities: tuple[Capability, ...] = ()
         self._measurements: tuple[Measurement, ...] = ()
         self._id = ""
+        self._work_dir = WorkDir(settings.work_dir)
+        self._bulk = BulkClient(reactor, self._address, settings.token)
+        self._bench: Workbench | None = None
         self._living: Deferred[Any] | None = None
         self._ended: Deferred[None] = Deferred()
         self._session: WorkerSession | None = None
@@ -97,21 +100,25 @@ class WorkerService(Service):
         return ensureDeferred(self._drain())
 
     async def _stop(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.end("the worker stops")
+        if self._session is not None:
+            self._session.close("the worker stops")
         elif self._living is not None:
             self._living.cancel()
+        if self._bench is not None:
+            await self._bench.stop()
         await self.runner.close()
+        await self._bulk.close()
         if self._living is not None:
             await self._ended
-        await deferToThread(files.remove_tree, self._attempts_dir)
+        await deferToThread(self._work_dir.close)
 
     async def _drain(self) -> None:
         self._draining = True
-        if self._session is not None:
+        if self._bench is not None:
             log.info("draining: no further segments are accepted")
-            await self._session.drain(self.settings.drain_timeout_s)
+            await self._bench.drain(self.settings.drain_timeout_s)
+        if self._session is not None:
+            self._session.close("the worker leaves")
         if self.running:
             await self.stopService()
 
@@ -132,19 +139,15 @@ class WorkerService(Service):
 
     # --- its life ------------------------------------------------------------------------------
 
-    @property
-    def _attempts_dir(self) -> Path:
-        return self.settings.work_dir / "attempts"
-
     async def _live(self) -> None:
         await self._prepare()
-        while self.running and not self._draining:
+        while self._wants_a_session:
             try:
                 reason = await self._serve()
                 error: FfclusterError = Unreachable(message=f"The session ended: {reason}.")
             except (Unreachable, Refused) as refused:
                 error = refused
-            if not self.running or self._draining:
+            if not self._wants_a_session:
                 return
             if not self.settings.persistent:
                 self._give_up(ErrorReport.of(error))
@@ -155,9 +158,15 @@ class WorkerService(Service):
             )
             await deferLater(self._reactor, delay_s, lambda: None)
 
+    @property
+    def _wants_a_session(self) -> bool:
+        """A worker that drains comes back for as long as it has something to deliver."""
+        has_work = self._bench is not None and not self._bench.is_empty
+        return bool(self.running) and (has_work or not self._draining)
+
     async def _prepare(self) -> None:
         settings = self.settings
-        self._id = await deferToThread(self._prepare_work_dir)
+        self._id = await deferToThread(self._work_dir.open)
         state_dir = settings.state_dir or machine_state_dir()
         found = self._examined = await examine_machine(
             self.runner, settings.ffmpeg, self.registry, state_dir, cpus=settings.cpus
@@ -167,6 +176,9 @@ class WorkerService(Service):
         if not wanted:
             raise _nothing_to_offer(found, settings.encoder)
         self._capabilities = tuple(self._with_slots(c, found.machine.cpus) for c in wanted)
+        self._bench = Workbench(
+            self, self._reactor, self._bulk, self._work_dir.attempts, self._capabilities
+        )
         log.info(
             "worker {name}: ffmpeg {versions}, {encoders}",
             name=settings.name,
@@ -188,40 +200,28 @@ class WorkerService(Service):
         assert self._examined is not None  # noqa: S101 - nothing is offered before it was examined
         return self._examined.build_for(capability)
 
-    def _prepare_work_dir(self) -> str:
-        """Make the directories, clean up after an earlier run, read or make the lasting id."""
-        work_dir = files.make_private(self.settings.work_dir)
-        files.remove_tree(self._attempts_dir)
-        files.make_private(self._attempts_dir)
-        identity = work_dir / "worker-id"
-        if identity.exists():
-            known = identity.read_text(encoding="ascii", errors="replace").strip()
-            if known.isalnum() and len(known) <= 64:
-                return known
-        fresh = secrets.token_hex(8)
-        identity.write_text(fresh, encoding="ascii")
-        return fresh
-
     async def _serve(self) -> str:
         """Hold one session to its end; return why it ended."""
-        session = WorkerSession(self, self._reactor, self._attempts_dir)
-        bulk = BulkClient(self._reactor, self._address, self.settings.token)
+        assert self._bench is not None  # noqa: S101 - only a prepared worker connects
+        if not self._draining:
+            self._bench.accept_again()
+        session = WorkerSession(self._bench, self._reactor)
         try:
             await dial(self._reactor, self._address, session, token=self.settings.token)
             self._session = session
-            session.greet(self._hello(), bulk)
+            session.greet(self._hello())
             await session.welcomed
             self._back_off.succeeded()
             log.info("connected to {address}", address=self._address.authority)
             return await session.ended
         finally:
             self._session = None
-            await session.end("the session is over")
-            await bulk.close()
+            session.close("the session is over")
 
     def _hello(self) -> messages.Hello:
-        settings, found = self.settings, self._examined
+        settings, found, bench = self.settings, self._examined, self._bench
         assert found is not None  # noqa: S101 - only an examined machine connects
+        assert bench is not None  # noqa: S101 - made when it was examined
         return messages.Hello(
             protocols=messages.PROTOCOL_VERSIONS,
             role="worker",
@@ -237,6 +237,7 @@ class WorkerService(Service):
             plugins=found.plugins[: messages.MAX_PLUGINS],
             diagnoses=found.diagnoses[: messages.MAX_DIAGNOSES],
             measurements=self._measurements[: messages.MAX_MEASUREMENTS],
+            held=bench.held(),
         )
 
 

@@ -1,4 +1,4 @@
-"""Files of a coordinator or worker: incoming blobs, scratch directories, publication by rename.
+"""Files of a coordinator or worker: incoming blobs, scratch directories, the place of an output.
 
 Everything here blocks and belongs in a thread. Names are made by the caller, never by a peer.
 """
@@ -6,13 +6,15 @@ Everything here blocks and belongs in a thread. Names are made by the caller, ne
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import hashlib
 import os
 import shutil
+import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from ffcluster.errors import (
     DiskFull,
@@ -21,6 +23,10 @@ from ffcluster.errors import (
     Refused,
     TransferFailed,
 )
+from ffcluster.steps import Step, reached
+
+_READ_BYTES = 1024 * 1024
+_MOST_NAMES = 10_000
 
 
 def sha256_of(path: Path) -> str:
@@ -35,6 +41,8 @@ class IncomingFile:
     The partial file lies at `path`; it is whole only after `finish`. Its size is what the first
     block announces, if that is allowed. A peer whose connection broke may send a block again while
     the earlier one is still being written, so several threads may call at the same time.
+
+    What an earlier process left at `path` is gone on with after `reopen`, and overwritten without.
     """
 
     def __init__(self, path: Path, limit_bytes: int, size_bytes: int | None = None) -> None:
@@ -52,8 +60,35 @@ class IncomingFile:
         """Whether it arrived and its SHA-256 was right."""
         return self.sha256 is not None
 
+    def reopen(self) -> None:
+        """Go on with what lies at `path`, if anything does: make it durable and hash it.
+
+        That the bytes are the right ones is only known when all are there: then `finish` compares.
+
+        Raises:
+            OutputUnwritable: It cannot be read.
+        """
+        with self._lock:
+            limit = self.limit_bytes if self.size_bytes is None else self.size_bytes
+            try:
+                with self.path.open("rb+") as file:
+                    os.fsync(file.fileno())
+                    if os.fstat(file.fileno()).st_size <= limit:
+                        self._take_over(file)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                raise storage_error(error, self.path) from error
+
+    def _take_over(self, file: BinaryIO) -> None:
+        digest, offset = hashlib.sha256(), 0
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+            offset += len(block)
+        self._hash, self.offset = digest, offset
+
     def expect(self, total: int) -> None:
-        """Take in the announced size.
+        """Take in the announced size; what is there already and does not fit is dropped.
 
         Raises:
             Refused: It is more than is allowed here, or another than was announced before.
@@ -61,6 +96,8 @@ class IncomingFile:
         if total > self.limit_bytes:
             raise Refused(message=f"{total} bytes; {self.limit_bytes} are allowed.")
         if self.size_bytes is None:
+            if self.offset > total:
+                self._start_anew()
             self.size_bytes = total
         elif total != self.size_bytes:
             raise Refused(message=f"{total} bytes; {self.size_bytes} were announced before.")
@@ -118,8 +155,7 @@ class IncomingFile:
             )
         found = self._hash.hexdigest()
         if found != sha256:
-            self._hash = hashlib.sha256()
-            self.offset = 0
+            self._start_anew()
             raise TransferFailed(
                 message=f"SHA-256 is {found}, {sha256} was announced.",
                 advice="The bytes were changed on the way; they are sent again.",
@@ -130,6 +166,10 @@ class IncomingFile:
         except OSError as error:
             raise storage_error(error, self.path) from error
         self.sha256 = found
+
+    def _start_anew(self) -> None:
+        self._hash = hashlib.sha256()
+        self.offset = 0
 
     def close(self) -> None:
         """Take no further block; one that is being written now may still end. Does not block."""
@@ -173,62 +213,14 @@ def remove_tree(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def publish(finished: Path, directory: Path, name: str) -> Path:
-    """Give a finished file its final name without ever overwriting another; return that name.
-
-    The file is made durable first, then linked to the first free of `film.mp4`, `film-2.mp4` ...;
-    where the file system has no links, an empty file reserves the name.
-
-    Raises:
-        OutputUnwritable, DiskFull: It cannot be done.
-    """
-    try:
-        with finished.open("rb+") as file:
-            os.fsync(file.fileno())
-        for target in _names(directory, name):
-            if _claim(finished, target):
-                _sync_directory(directory)
-                return target
-    except OSError as error:
-        raise storage_error(error, directory / name) from error
-    raise OutputUnwritable(
-        message=f"10,000 files named like {name} are in {directory} already.",
-        advice="Choose another name with --file-name-output.",
-    )
+def sync(path: Path) -> None:
+    """Make a file's bytes durable."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
-def _names(directory: Path, name: str) -> Iterator[Path]:
-    base = Path(name)
-    yield directory / name
-    for number in range(2, 10_001):
-        yield directory / f"{base.stem}-{number}{base.suffix}"
-
-
-def _claim(finished: Path, target: Path) -> bool:
-    """Move `finished` to `target` unless something is there."""
-    try:
-        os.link(finished, target)
-    except FileExistsError:
-        return False
-    except OSError:
-        try:
-            target.open("xb").close()
-        except FileExistsError:
-            return False
-        try:
-            finished.replace(target)
-        except OSError:
-            target.unlink(missing_ok=True)
-            raise
-        return True
-    # It is published; that its first name cannot be removed (Windows, while a scanner reads it)
-    # does not change that.
-    with contextlib.suppress(OSError):
-        finished.unlink()
-    return True
-
-
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
     # Windows cannot open a directory; there the rename is durable by the file system's journal.
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
@@ -236,3 +228,139 @@ def _sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+# --- the place of a finished file ----------------------------------------------------------------
+
+
+class Placed(enum.StrEnum):
+    """What came of giving a finished file its place.
+
+    DONE: it is there, by this try or an earlier one.
+    TAKEN: another file is there.
+    GONE: it is neither there nor under its temporary name.
+    DIFFERS: what lies under its temporary name is not that file.
+    """
+
+    DONE = "done"
+    TAKEN = "taken"
+    GONE = "gone"
+    DIFFERS = "differs"
+
+
+def choose_place(directory: Path, name: str) -> Path:
+    """The first of `film.mp4`, `film-2.mp4` ... that is free now.
+
+    Raises:
+        OutputUnwritable: None is.
+    """
+    base = Path(name)
+    numbered = (f"{base.stem}-{number}{base.suffix}" for number in range(2, _MOST_NAMES + 1))
+    for candidate in (name, *numbered):
+        if not os.path.lexists(directory / candidate):
+            return directory / candidate
+    raise OutputUnwritable(
+        message=f"{_MOST_NAMES:,} files named like {name} are in {directory} already.",
+        advice="Choose another name with --file-name-output.",
+    )
+
+
+def place(
+    finished: Path, target: Path, sha256: str, size_bytes: int, *, proven: bool = False
+) -> Placed:
+    """Give a finished, durable file its final name without ever overwriting another.
+
+    May be called again after it was interrupted anywhere: it then goes on, or recognises that
+    nothing is left to do. The file is linked to its name; where the file system has no links, a
+    file that says whose it is reserves the name first.
+
+    Args:
+        finished: The file under its temporary name, in the directory of `target`.
+        target: Its final name.
+        sha256: SHA-256 of the file, hex.
+        size_bytes: Its size.
+        proven: Whether it is known that `finished` is that file still; it is read otherwise.
+
+    Raises:
+        OutputUnwritable, DiskFull: It cannot be done; nothing is left at `target`.
+    """
+    try:
+        if not finished.exists():
+            return Placed.DONE if _holds(target, sha256, size_bytes) else Placed.GONE
+        if not proven and not _holds(finished, sha256, size_bytes):
+            return Placed.DIFFERS
+        if not _is_linked(finished, target) and not _claim(finished, target):
+            return Placed.TAKEN
+        sync_directory(target.parent)
+    except OSError as error:
+        raise storage_error(error, target) from error
+    reached(Step.OUTPUT_PLACED)
+    # That its first name cannot be removed (Windows, while a scanner reads it) changes nothing.
+    with contextlib.suppress(OSError):
+        finished.unlink(missing_ok=True)
+    return Placed.DONE
+
+
+def _holds(path: Path, sha256: str, size_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == size_bytes and sha256_of(path) == sha256
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+
+
+def _is_linked(finished: Path, target: Path) -> bool:
+    """Whether both are names of one file: an earlier try was interrupted after the link."""
+    # An equal file that is not this one was published by somebody else, and is theirs.
+    return os.path.lexists(target) and os.path.samestat(finished.lstat(), target.lstat())
+
+
+def _claim(finished: Path, target: Path) -> bool:
+    """Let `finished` be found at `target` unless something is there."""
+    try:
+        os.link(finished, target)
+    except FileExistsError:
+        return _is_reserved(finished, target) and _move(finished, target)
+    except OSError:
+        return _reserve(finished, target) and _move(finished, target)
+    return True
+
+
+def _reservation(finished: Path) -> bytes:
+    return f"ffcluster moves {finished.name} here\n".encode()
+
+
+def _reserve(finished: Path, target: Path) -> bool:
+    try:
+        file = target.open("xb")
+    except FileExistsError:
+        return _is_reserved(finished, target)
+    try:
+        with file:
+            file.write(_reservation(finished))
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _is_reserved(finished: Path, target: Path) -> bool:
+    """Whether `target` is what an earlier try left that was interrupted before the rename."""
+    mark = _reservation(finished)
+    try:
+        found = target.lstat()
+        return (
+            stat.S_ISREG(found.st_mode)
+            and found.st_size == len(mark)
+            and target.read_bytes() == mark
+        )
+    except FileNotFoundError:
+        return False
+
+
+def _move(finished: Path, target: Path) -> bool:
+    try:
+        finished.replace(target)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
+    return True

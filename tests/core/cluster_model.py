@@ -37,6 +37,7 @@ from ffcluster.core.reporting import contributions
 from ffcluster.core.timeline import TimeBase
 from ffcluster.core.worker import WorkerFacts
 from ffcluster.errors import Code, ErrorReport
+from tests.core.memory_store import MemoryStore
 
 BUSY = ErrorReport(Code.ENCODER_BUSY, "out of memory (10)", retryable=True)
 VIDEO = VideoFormat("h264", 1280, 720, "yuv420p", TimeBase(1, 25), (25, 1))
@@ -137,6 +138,7 @@ class Simulation:
         self.now = 0.0
         self.judge = FakeJudge()
         self.state = ClusterState(policy or Policy(required_workers=1), self.judge)
+        self.store = MemoryStore()
         self.workers: dict[WorkerId, SimulatedWorker] = {}
         self.films: dict[JobId, int] = {}
         self.joined: dict[JobId, list[tuple[int, int]]] = {}
@@ -196,6 +198,12 @@ class Simulation:
         return worker_id
 
     def kill(self, name: str) -> None:
+        """A worker dies with all that it has, and that is known at once."""
+        self.workers.pop(WorkerId(name), None)
+        self.post(ev.WorkerLeft(WorkerId(name), forgets=True))
+
+    def vanish(self, name: str) -> None:
+        """A worker's session ends; what it holds is its own until the lease ends."""
         self.workers.pop(WorkerId(name), None)
         self.post(ev.WorkerLeft(WorkerId(name)))
 
@@ -215,6 +223,7 @@ class Simulation:
 
     def post(self, event: ev.Event) -> None:
         effects = self.state.handle(event, self.now)
+        self.store.put(self.state.take_changes(), self.now)
         validate(self.state)
         for effect in effects:
             self.carry_out(effect)
@@ -244,9 +253,18 @@ class Simulation:
             case fx.JoinSegment(job_id, _, frames, found):
                 self.joined_sets.setdefault(job_id, []).append(found.parameter_sets)
                 self.joined.setdefault(job_id, []).append((frames.first, frames.stop))
+            case fx.RestartJoin(job_id):
+                self.joined[job_id], self.joined_sets[job_id] = [], []
             case fx.FinishJoin(job_id):
-                outcome = JobOutcome("out", 1, "0" * 64, self.films[job_id], True)
-                self.later(0.1, lambda: self.post(ev.JobPublished(job_id, outcome)))
+                outcome = self.outcome(self.state.jobs[job_id])
+                self.later(0.1, lambda: self.post(ev.JobVerified(job_id, outcome)))
+            case fx.Publish(job_id, outcome):
+                self.later(0.0, lambda: self.post(ev.JobPublished(job_id, outcome)))
+
+    def outcome(self, job: Job) -> JobOutcome:
+        frames = sum(stop - first for first, stop in self.joined[job.id])
+        made_by, missing = contributions(job), job.missing()
+        return JobOutcome("out", 1, "0" * 64, frames, True, made_by=made_by, missing=missing)
 
     def device(self, offer: fx.OfferAttempt) -> SimulatedDevice | None:
         worker = self.workers.get(offer.worker_id)
@@ -302,6 +320,7 @@ class Simulation:
     def assert_whole(self, job: Job) -> None:
         """Every frame was joined exactly once, in order."""
         assert job.state is JobState.COMPLETED, (job.state, job.error, job.reason)
+        assert not self.store.differences(self.state)
         frontier = 0
         for first, stop in self.joined[job.id]:
             assert first == frontier

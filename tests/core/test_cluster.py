@@ -357,7 +357,9 @@ def test_an_illegal_move_names_the_subject_and_its_history() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_workers_that_come_and_go_and_fail_never_lose_a_frame(seed: int) -> None:
-    sim = Simulation(Policy(required_workers=2, retry_delay_s=1, max_retries=50), seed)
+    sim = Simulation(
+        Policy(required_workers=2, retry_delay_s=1, max_retries=50, poison_after=50), seed
+    )
     names = [f"w{n}" for n in range(8)]
     for name in names:
         sim.join(name, rate_fps=sim.random.choice([5, 25, 100]), slots=sim.random.choice([1, 2, 4]))
@@ -385,7 +387,9 @@ QSV = capability("h264_qsv", "/dev/dri/renderD128", slots=2)
 
 @pytest.mark.parametrize("seed", range(30))
 def test_devices_that_come_and_go_and_are_full_never_lose_a_frame(seed: int) -> None:
-    sim = Simulation(Policy(required_workers=2, retry_delay_s=1, max_retries=80), seed)
+    sim = Simulation(
+        Policy(required_workers=2, retry_delay_s=1, max_retries=80, poison_after=50), seed
+    )
     chance = sim.random
     names = [f"w{n}" for n in range(6)]
 

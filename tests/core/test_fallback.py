@@ -42,7 +42,7 @@ def test_allowed_software_stands_in_from_the_start_and_is_recorded() -> None:
     sim.assert_whole(job)
     assert encoder_names(job) == "libx264"
     assert all(made.fallback for made in contributions(job))
-    assert all(s.fallback for s in job_view(sim.state, job, sim.now, segments=True).segments)
+    assert all(s.fallback for s in job_view(job, sim.now, segments=True).segments)
 
 
 def test_a_late_worker_joins_software_that_stands_in_from_the_start() -> None:
@@ -87,7 +87,7 @@ def test_software_takes_over_when_the_hardware_is_gone(pinned: bool) -> None:
     sim.assert_whole(job)
     made = {m.encoder: m.fallback for m in contributions(job)}
     assert made == {"h264_nvenc": False, "libx264": True}
-    view = job_view(sim.state, job, sim.now, segments=True)
+    view = job_view(job, sim.now, segments=True)
     assert {(s.encoder, s.fallback) for s in view.segments} == {
         ("h264_nvenc", False),
         ("libx264", True),

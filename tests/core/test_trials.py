@@ -91,7 +91,7 @@ def test_with_mix_every_class_and_every_device_takes_part() -> None:
     sim.assert_whole(job)
     assert encoders(sim) == {("a", "h264_nvenc"), ("a", "libx264"), ("b", "libx264")}
     assert len(set(sim.joined_sets[job.id])) == 2
-    view = job_view(sim.state, job, sim.now, segments=True)
+    view = job_view(job, sim.now, segments=True)
     assert view.encoder == "h264_nvenc + libx264"
     assert {row.worker: row.encoder for row in view.shares} == {
         "a": "h264_nvenc + libx264",
@@ -542,7 +542,7 @@ def test_the_view_of_a_job_in_trial_names_no_encoder() -> None:
     sim = pair()
     job = sim.submit("j", 5_000)
     sim.run(until_s=0.2)
-    view = job_view(sim.state, job, sim.now, segments=True)
+    view = job_view(job, sim.now, segments=True)
     assert (view.encoder, view.segments, view.frames_done) == ("", (), 0)
 
 

@@ -12,10 +12,26 @@ from click.testing import CliRunner, Result
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.testing import MemoryReactorClock
 
-from ffcluster.core.model import Capability, JobOutcome, JobRequest, JobSpec
+from ffcluster.core.durable import AttemptEnd, AttemptEntry, BlobRef
+from ffcluster.core.media import VideoFormat
+from ffcluster.core.model import (
+    Capability,
+    Epoch,
+    JobId,
+    JobOutcome,
+    JobRequest,
+    JobSpec,
+    PreRoll,
+    ResultReport,
+    SegmentProof,
+    Source,
+    WorkerId,
+)
 from ffcluster.core.profile import Codec, Container, Profile
+from ffcluster.core.receipts import JobReceipt, SegmentReceipt
+from ffcluster.core.timeline import FrameRange, TimeBase
 from ffcluster.core.views import JobView, SegmentView, ShareView, WorkerView
-from ffcluster.errors import ErrorReport, FfclusterError, NotFound
+from ffcluster.errors import Code, ErrorReport, FfclusterError, NotFound, Unreachable
 from ffcluster.interfaces.cli.main import cli
 from ffcluster.interfaces.cli.output import Exit, Output
 from ffcluster.interfaces.cli.runtime import LocalCluster, Main, Runtime
@@ -60,6 +76,48 @@ def worker_view() -> WorkerView:
     )  # fmt: skip
 
 
+def an_attempt(
+    epoch: int = 1,
+    first: int = 0,
+    stop: int = 50,
+    end: AttemptEnd = AttemptEnd.COMMITTED,
+    **changes: Any,
+) -> AttemptEntry:
+    """An attempt on attic's CPU that took ten seconds."""
+    entry = AttemptEntry(
+        Epoch(epoch), JobId(JOB_ID), FrameRange(first, stop), WorkerId("w1"), "attic",
+        Capability("libx264", Codec.H264, threads=2, ffmpeg="9.0.2"), "ended", 100.0,
+        started_at=101.0, delivered_at=111.0, ended_at=112.0, end=end,
+        proof=SegmentProof(stop - first, argv=("ffmpeg", "-i", "piece"), ffmpeg="9.0.2",
+                           encode_s=10.0, encoder="libx264"),
+        blob=BlobRef("ab" * 32, 1000),
+    )  # fmt: skip
+    return attrs.evolve(entry, **changes)
+
+
+def a_receipt(**changes: Any) -> JobReceipt:
+    """Two segments; the first needed a second attempt, the second one is not made yet."""
+    lost = ErrorReport(Code.WORKER_LOST, "its lease ended", retryable=True)
+    failed = an_attempt(
+        1, end=AttemptEnd.FAILED, worker_name="cellar", error=lost, proof=None, blob=None,
+        delivered_at=None,
+    )  # fmt: skip
+    report = ResultReport(50, 1000, "h264", 320, 180, "yuv420p", "cd" * 32, 2)
+    receipt = JobReceipt(
+        id=JOB_ID, state="Processing", spec=job_spec(), source=Source("/films/in.mkv"),
+        source_size_bytes=5000, frame_count=100,
+        video=VideoFormat("h264", 320, 180, "yuv420p", TimeBase(1, 1000)),
+        submitted_at=90.0, history=(("Queued", 95.0),), ended_at=None, coordinator="0.1.0",
+        retries=1, error=None, outcome=None,
+        segments=(
+            SegmentReceipt(0, FrameRange(0, 50), "committed", PreRoll.KEYFRAME, report,
+                           BlobRef("ab" * 32, 1000), (failed, an_attempt(2))),
+            SegmentReceipt(1, FrameRange(50, 100), "pending", PreRoll.KEYFRAME),
+        ),
+    )  # fmt: skip
+    return attrs.evolve(receipt, **changes)
+
+
 @attrs.define
 class FakeClient:
     """A coordinator that says what it was told to say."""
@@ -71,6 +129,10 @@ class FakeClient:
     hangs: bool = False
     while_watching: Callable[[], object] = lambda: None
     publish_to: Path | None = None
+    outages: Sequence[Unreachable | None] = ()
+    written: JobReceipt = attrs.field(factory=lambda: a_receipt())
+    staff: Sequence[WorkerView] = attrs.field(factory=lambda: [worker_view()])
+    patience_s: float | None = None
     said: list[str] = attrs.field(factory=list)
     requests: list[JobRequest] = attrs.field(factory=list)
 
@@ -103,14 +165,58 @@ class FakeClient:
         self._say("cancel")
         return job_view("Cancelled")
 
+    async def pause(self, job_id: str) -> JobView:
+        return await self._change("pause", job_id, paused=True)
+
+    async def resume(self, job_id: str) -> JobView:
+        return await self._change("resume", job_id)
+
+    async def retry(self, job_id: str) -> JobView:
+        return await self._change("retry", job_id)
+
+    async def prioritise(self, job_id: str, priority: int) -> JobView:
+        return await self._change("prioritise", job_id, priority=priority)
+
+    async def remove(self, job_id: str) -> None:
+        await self._change("remove", job_id)
+
+    async def receipt(self, job_id: str) -> JobReceipt:
+        self._say("receipt")
+        return self.written
+
+    async def _change(self, what: str, job_id: str, **changes: Any) -> JobView:
+        self._say(f"{what} {job_id}")
+        return job_view(**changes)
+
     async def workers(self) -> Sequence[WorkerView]:
         self._say("workers")
-        return [worker_view()]
+        return self.staff
 
-    async def watch(self, job_id: str, on_update: Callable[[JobView], None]) -> JobView:
+    async def drain_worker(self, worker_id: str) -> WorkerView:
+        self._say(f"drain {worker_id}")
+        return attrs.evolve(worker_view(), draining=True, drained_by_operator=True)
+
+    async def resume_worker(self, worker_id: str) -> WorkerView:
+        self._say(f"resume {worker_id}")
+        return worker_view()
+
+    async def remove_worker(self, worker_id: str) -> None:
+        self._say(f"remove {worker_id}")
+
+    async def watch(
+        self,
+        job_id: str,
+        on_update: Callable[[JobView], None],
+        *,
+        on_outage: Callable[[Unreachable | None], None],
+        patience_s: float,
+    ) -> JobView:
         self._say("watch")
+        self.patience_s = patience_s
         on_update(job_view("WaitingForClients", frames_done=0, reason="1 of 2 workers"))
         on_update(job_view())
+        for outage in self.outages:
+            on_outage(outage)
         self.while_watching()
         if self.hangs:
             await Deferred()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ffcluster.core.model import Contribution, Fallback
 from ffcluster.core.profile import AudioMode, Codec, Profile, RateMode
+from ffcluster.core.views import JobView
 from ffcluster.errors import (
     EncodeFailed,
     NoUsableEncoder,
@@ -121,6 +123,48 @@ def test_interrupted_there_cancels_the_job(source: Path, target: Path) -> None:
     assert result.exit_code == 130
     assert client.said[-2:] == ["cancel", "close"]
     assert left_behind(source) == []
+
+
+def test_interrupted_while_the_coordinator_is_away_says_how_to_cancel_later(
+    source: Path, target: Path
+) -> None:
+    class Away(FakeClient):
+        async def cancel(self, job_id: str) -> JobView:
+            raise Unreachable(message="gone")
+
+    result = invoke(
+        Away(hangs=True), "encode", source, target, "--coordinator", URL, interrupt=True
+    )
+    assert result.exit_code == 130
+    assert "ffcluster cancel job1" in result.stderr
+
+
+def test_coordinator_that_stays_away_ends_with_4_and_says_how_to_go_on(
+    source: Path, target: Path
+) -> None:
+    class Away(FakeClient):
+        async def watch(self, *_: Any, **how: Any) -> JobView:
+            self.patience_s = how["patience_s"]
+            raise Unreachable(message="gone")
+
+    client = Away()
+    result = invoke(client, "encode", source, target, "--coordinator", URL, "--patience", "0")
+    assert result.exit_code == 4
+    assert client.patience_s == 0.0
+    assert "ffcluster wait job1 --output" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["--priority", "1"], ["--idempotency-key", "k"], ["--detach"], ["--on-server"]]
+)
+def test_what_only_a_coordinator_can_do_is_refused_here(
+    source: Path, target: Path, words: list[str]
+) -> None:
+    result = invoke(FakeClient(), "encode", source, target, *words)
+    assert result.exit_code == 2
+    assert words[0] in result.stderr
+    client = FakeClient()
+    assert invoke(client, "encode", source, target, "--coordinator", URL, *words).exit_code == 0
 
 
 def test_failed_job_shows_segment_worker_command_and_stderr(source: Path, target: Path) -> None:

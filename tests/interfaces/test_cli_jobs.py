@@ -1,4 +1,4 @@
-"""`submit`, `wait`, `jobs`, `job`, `cancel`, `workers`."""
+"""`submit`, `wait`, `jobs`, `job`, `workers`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ffcluster.core.model import (
     PluginSummary,
 )
 from ffcluster.core.profile import Codec
+from ffcluster.core.timeline import FrameRange
 from ffcluster.core.views import JobView, SegmentView, WorkerView
 from ffcluster.errors import Conflict, NotFound, Unauthorized, Unreachable
 from tests.interfaces.fakes import (
@@ -121,7 +122,8 @@ def test_interrupted_wait_leaves_the_job_running() -> None:
 
 def test_jobs_lists_them() -> None:
     result = invoke(FakeClient(), "jobs")
-    assert "job1  Processing  40 %" in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[1][:5] == ["job1", "Processing", "0", "40", "%"]
     assert "Completed" in result.stdout
     lines = objects(invoke(FakeClient(), "jobs", "--json"))
     assert [line["type"] for line in lines] == ["job", "job", "result"]
@@ -154,7 +156,7 @@ def test_segments_show_what_made_them() -> None:
 
     shown = invoke(Mixed(), "job", "job1", "--segments").stdout
     rows = {tuple(line.split()) for line in shown.splitlines()}
-    assert ("0", "50", "committed", "attic", "h264_nvenc", "cuda:0", "abababab", "1") in rows
+    assert ("0", "0", "50", "committed", "attic", "h264_nvenc", "cuda:0", "abababab", "1") in rows
     assert "libx264 (in place of hardware)  CPU     cdcdcdcd" in shown
     assert "libx264 in place of hardware: 1 segments, 50 frames, kind cdcdcdcd" in shown
 
@@ -163,14 +165,6 @@ def test_unknown_job_is_refused() -> None:
     result = invoke(FakeClient(), "job", "nope")
     assert result.exit_code == 5
     assert "There is no job nope." in result.stderr
-
-
-def test_cancel_says_what_became_of_it() -> None:
-    client = FakeClient()
-    result = invoke(client, "cancel", "job1")
-    assert result.exit_code == 0
-    assert result.stdout == "job1: Cancelled\n"
-    assert "cancel" in client.said
 
 
 def test_workers_lists_them_with_their_encoders() -> None:
@@ -282,3 +276,64 @@ def test_states_before_processing_say_why_they_wait() -> None:
     assert "WaitingForClients: 1 of 2 workers" in result.stderr
     assert "Processing  40.0 %" in result.stderr
     assert job_view().state == "Processing"
+
+
+def test_submit_passes_priority_key_and_what_may_be_missing(source: Path) -> None:
+    client = FakeClient()
+    words = ("--priority", "-5", "--idempotency-key", "monday", "--allow-missing")
+    assert invoke(client, "submit", source, *words).exit_code == 0
+    (request,) = client.requests
+    assert (request.priority, request.idempotency_key, request.allow_missing) == (
+        -5, "monday", True,
+    )  # fmt: skip
+
+
+def test_jobs_shows_priority_and_pause() -> None:
+    class Paused(FakeClient):
+        async def jobs(self) -> list[JobView]:
+            return [job_view(paused=True, priority=7), job_view("Completed", paused=True)]
+
+    shown = invoke(Paused(), "jobs").stdout
+    assert "Processing, paused         7" in shown
+    assert "Completed, paused" not in shown
+    (line, _, _) = objects(invoke(Paused(), "jobs", "--json"))
+    assert (line["job"]["paused"], line["job"]["priority"]) == (True, 7)
+
+
+def test_wait_tells_that_the_coordinator_is_away_and_back() -> None:
+    away = Unreachable(message="No coordinator answers at films:5001.")
+    client = FakeClient(outages=(away, away, None))
+    result = invoke(client, "wait", "job1", "--patience", "2m")
+    assert result.exit_code == 0
+    assert client.patience_s == 120.0
+    assert result.stderr.count("cannot be reached; trying again. No coordinator answers") == 1
+    assert result.stderr.count("can be reached again") == 1
+    lines = objects(invoke(client, "wait", "job1", "--json"))
+    seen = [line["reachable"] for line in lines if line["type"] == "coordinator"]
+    assert seen == [False, False, True]
+
+
+def test_patience_is_a_time() -> None:
+    assert invoke(FakeClient(), "wait", "job1", "--patience", "soon").exit_code == 2
+
+
+def test_waiting_and_pausing_are_told_with_their_reasons() -> None:
+    class Waiting(FakeClient):
+        async def job(self, job_id: str, *, segments: bool = False) -> JobView:
+            return job_view(paused=True, reason="less than 1 GiB is free", priority=3)
+
+    shown = invoke(Waiting(), "job", "job1").stdout
+    assert "Processing, paused  40.0 %" in shown
+    assert "less than 1 GiB is free" in shown
+    assert "Priority 3" in shown
+
+
+def test_missing_frames_and_compared_borders_are_reported() -> None:
+    made = outcome(missing=(FrameRange(50, 60),), borders=(9, 38.25))
+    client = FakeClient(final=job_view("Completed", outcome=made))
+    shown = invoke(client, "wait", "job1").stdout
+    assert "Missing: frames 50 to 59 (10) could not be encoded" in shown
+    assert "9 segment borders compared with the source: least PSNR 38.2 dB" in shown
+    line = objects(invoke(client, "wait", "job1", "--json"))[-1]
+    assert line["missing"] == [{"first": 50, "stop": 60}]
+    assert line["borders"] == [9, 38.25]

@@ -10,25 +10,15 @@ from twisted.internet import endpoints, reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.web.server import NOT_DONE_YET
 
-from ffcluster.core.model import JobRequest
-from ffcluster.errors import (
-    Conflict,
-    NotFound,
-    Refused,
-    SourceMissing,
-    Unauthorized,
-    Unreachable,
-)
-from ffcluster.net import client as client_module
+from ffcluster.errors import Unauthorized
 from ffcluster.net import codec, messages
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.client import CoordinatorClient
-from ffcluster.net.session import SILENCE_LIMIT_S
 from ffcluster.net.tokens import authorized
 from ffcluster.net.websocket import CLOSE_PROTOCOL, CoordinatorSocketFactory, dial
 from ffcluster.services.gateway import Session
 from tests.net.loopback import TOKEN, LoopbackCase, until
-from tests.services.desks import FakeDesk, view
+from tests.services.desks import FakeDesk
 
 HELLO = codec.encode(messages.Hello(messages.PROTOCOL_VERSIONS, "client"))
 
@@ -214,99 +204,7 @@ class FewSockets(SocketCase):
         await until(lambda: self.desk.closed)
 
 
-class Client(SocketCase):
-    async def test_parallel_requests_get_their_own_answers(self) -> None:
-        self.desk.known_jobs = {"job1": view("job1"), "job2": view("job2")}
-        self.desk.answer = Deferred()
-        client = await self.connect()
-        submitting = ensureDeferred(client.submit(JobRequest("film", server_path="/film")))
-        one, two, none = (ensureDeferred(client.job(name)) for name in ("job1", "job2", "none"))
-        await self.assertFailure(none, NotFound)
-        assert ((await two).id, (await one).id) == ("job2", "job1")
-        assert not submitting.called
-        self.desk.answer.callback(None)
-        assert (await submitting).id == "job1"
-
-    async def test_watch_follows_a_job_to_its_end(self) -> None:
-        self.desk.known_jobs = {"job1": view("job1")}
-        client = await self.connect()
-        states: list[str] = []
-        watching = ensureDeferred(client.watch("job1", lambda job: states.append(job.state)))
-        await until(lambda: states)
-        for state in ("Processing", "Completed"):
-            self.desk.known_jobs["job1"] = view("job1", state)
-            self.sessions[0].show_job(self.desk.known_jobs["job1"])
-        assert (await watching).state == "Completed"
-        assert states == ["Queued", "Processing", "Completed"]
-
-    async def test_watch_fails_when_the_coordinator_goes_away(self) -> None:
-        self.desk.known_jobs = {"job1": view("job1")}
-        client = await self.connect()
-        watching = ensureDeferred(client.watch("job1", lambda job: None))
-        await until(lambda: self.sessions[0].watches)
-        self.sessions[0].close(1000, "the coordinator stops")
-        error = await self.assertFailure(watching, Unreachable)
-        assert "the coordinator stops" in error.message
-        await self.assertFailure(ensureDeferred(client.jobs()), Unreachable)
-
-    async def test_refusals_come_back_as_their_own_class(self) -> None:
-        self.desk.known_jobs = {"job1": view("job1", "Failed")}
-        client = await self.connect()
-        await self.assertFailure(ensureDeferred(client.cancel("job1")), Conflict)
-        await self.assertFailure(ensureDeferred(client.cancel("none")), NotFound)
-        missing = client.download("job1", self.folder / "film.mkv")
-        await self.assertFailure(ensureDeferred(missing), Conflict)
-
-    async def test_cancelled_request_is_forgotten(self) -> None:
-        self.desk.answer = Deferred()
-        client = await self.connect()
-        submitting = ensureDeferred(client.submit(JobRequest("film", server_path="/film")))
-        await until(lambda: client._replies)
-        submitting.cancel()
-        await self.assertFailure(submitting, CancelledError)
-        self.desk.answer.callback(None)
-        assert await client.jobs() == []
-        assert client._replies == {}
-
-    async def test_answer_that_is_not_understood_fails_its_request(self) -> None:
-        client = await self.connect()
-        asking = ensureDeferred(client.jobs())
-        await until(lambda: client._replies)
-        (number,) = client._replies
-        client.received(b'{"type": "jobs", "reply_to": %d, "jobs": 5}' % number)
-        await self.assertFailure(asking, Refused)
-
-    async def test_silent_coordinator_is_given_up(self) -> None:
-        self.patch(client_module, "_TEND_EVERY_S", 0.01)
-        client = await self.connect()
-        self.patch(self.sessions[0], "received", lambda payload: None)
-        asking = ensureDeferred(client.jobs())
-        client._liveness.heard_at -= SILENCE_LIMIT_S
-        error = await self.assertFailure(asking, Unreachable)
-        assert "nothing was heard" in error.message
-        await until(lambda: self.desk.closed)
-
-    async def test_nobody_there_is_unreachable(self) -> None:
-        url = "ws://127.0.0.1:1"
-        connecting = CoordinatorClient.connect(reactor, url, token=None)  # type: ignore[arg-type]
-        await self.assertFailure(ensureDeferred(connecting), Unreachable)
-
-    async def test_coordinator_that_does_not_greet_is_unreachable(self) -> None:
-        self.patch(Session, "received", lambda self, payload: None)
-        connecting = CoordinatorClient.connect(
-            reactor,
-            self.address.websocket_url,
-            token=None,
-            timeout_s=0.05,  # type: ignore[arg-type]
-        )
-        await self.assertFailure(ensureDeferred(connecting), Unreachable)
-        await until(lambda: self.desk.closed)
-
-    async def test_web_server_of_another_kind_is_refused(self) -> None:
-        self.root.delEntity(b"ws")
-        connecting = CoordinatorClient.connect(reactor, self.address.websocket_url, token=None)  # type: ignore[arg-type]
-        await self.assertFailure(ensureDeferred(connecting), Refused)
-
+class Dialling(SocketCase):
     async def test_cancelled_dial_leaves_no_connection(self) -> None:
         held: list[Any] = []
         self.root.delEntity(b"ws")
@@ -318,12 +216,6 @@ class Client(SocketCase):
         await self.assertFailure(dialling, CancelledError)
         await until(lambda: not self.guard.protocols)
         assert listener.told == []
-
-    async def test_upload_of_a_missing_file_is_refused_before_anything_is_asked(self) -> None:
-        client = await self.connect()
-        missing = client.upload(self.folder / "none.mkv")
-        error = await self.assertFailure(ensureDeferred(missing), SourceMissing)
-        assert "none.mkv" in error.message
 
 
 class _Holding:

@@ -11,7 +11,7 @@ import click
 
 from ffcluster.core.model import JobRequest
 from ffcluster.core.views import JobView
-from ffcluster.errors import InvalidOption
+from ffcluster.errors import InvalidOption, Unreachable
 from ffcluster.interfaces.cli.files import check_source, check_target, publish
 from ffcluster.interfaces.cli.following import fetch, follow, submit_source, unless
 from ffcluster.interfaces.cli.options import (
@@ -20,6 +20,8 @@ from ffcluster.interfaces.cli.options import (
     coordinator_options,
     ffmpegs_option,
     job_options,
+    patience_option,
+    queue_options,
     read_token,
 )
 from ffcluster.interfaces.cli.output import Exit, Output
@@ -40,6 +42,9 @@ class EncodeOrder:
     detach: bool = False
     workers: int = 1
     ffmpeg: tuple[str, ...] = ()
+    priority: int = 0
+    idempotency_key: str = ""
+    patience_s: float = 0.0
 
 
 @click.command(cls=FfclusterCommand, short_help="Encode INPUT into OUTPUT.")
@@ -57,6 +62,8 @@ class EncodeOrder:
 )
 @ffmpegs_option
 @click.option("-y", "--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@queue_options
+@patience_option
 @job_options
 @click.pass_obj
 def encode(
@@ -90,8 +97,13 @@ def _check(order: EncodeOrder, coordinator: str | None) -> None:
     from ffcluster.encoders.params import container_for
 
     container_for(order.target.name)
-    if coordinator is None and (order.on_server or order.detach):
-        name = "--on-server" if order.on_server else "--detach"
+    needs = {
+        "--on-server": order.on_server,
+        "--detach": order.detach,
+        "--priority": order.priority,
+        "--idempotency-key": order.idempotency_key,
+    }
+    for name in (name for name, given in needs.items() if given and coordinator is None):
         raise InvalidOption(
             message=f"{name} needs a coordinator.",
             advice="Name one with --coordinator ws://HOST:5001.",
@@ -143,7 +155,7 @@ async def _encode_there(
             output.emit("result", job=view.id, detached=True)
             output.show(view.id)
             return Exit.DONE
-        view = await _followed_or_cancelled(client, view, progress)
+        view = await _followed_or_cancelled(client, view, progress, order.patience_s, output)
         if view.outcome is not None:
             await fetch(client, view, order.target, progress)
     finally:
@@ -155,14 +167,26 @@ async def _encode_there(
 def _request_there(order: EncodeOrder) -> JobRequest:
     source_name = Path(order.source).name
     server_path = order.source if order.on_server else None
-    return order.options.request(source_name, order.target.name, server_path=server_path)
+    request = order.options.request(source_name, order.target.name, server_path=server_path)
+    return attrs.evolve(request, priority=order.priority, idempotency_key=order.idempotency_key)
 
 
-async def _followed_or_cancelled(client: Client, view: JobView, progress: Progress) -> JobView:
+async def _followed_or_cancelled(
+    client: Client, view: JobView, progress: Progress, patience_s: float, output: Output
+) -> JobView:
     from twisted.internet.defer import CancelledError
 
     try:
-        return await follow(client, view, progress)
+        return await follow(client, view, progress, patience_s)
     except CancelledError:
-        await client.cancel(view.id)
+        try:
+            await client.cancel(view.id)
+        except Unreachable:
+            output.warn(
+                f"The coordinator cannot be reached, so job {view.id} goes on there: "
+                f"ffcluster cancel {view.id}"
+            )
         raise
+    except Unreachable as error:
+        advice = f"The job goes on without you: ffcluster wait {view.id} --output FILE"
+        raise attrs.evolve(error, advice=advice) from error

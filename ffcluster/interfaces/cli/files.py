@@ -66,6 +66,23 @@ def create_private(path: Path, text: str) -> None:
         ) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole or not at all; a file that is there is replaced.
+
+    Raises:
+        OutputUnwritable: It cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        try:
+            partial.write_text(text, "utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputUnwritable(message=f"{path} cannot be written: {error.strerror}.") from error
+
+
 def publish(made: Path, target: Path, *, overwrite: bool) -> None:
     """Give a finished file its final name in one step; never half, never over another file.
 

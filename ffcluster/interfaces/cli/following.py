@@ -1,8 +1,8 @@
-"""Hand a film to a coordinator and follow its job: what several commands do alike."""
+"""Talk with a coordinator, hand it a film, follow its job: what several commands do alike."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ import attrs
 
 from ffcluster.core.model import JobRequest
 from ffcluster.core.views import JobView
-from ffcluster.interfaces.cli.output import Output
+from ffcluster.interfaces.cli.options import read_token
+from ffcluster.interfaces.cli.output import Exit, Output
 from ffcluster.interfaces.cli.progress import Progress
-from ffcluster.interfaces.cli.runtime import Client
+from ffcluster.interfaces.cli.runtime import Client, Runtime
 
 
 async def submit_source(
@@ -36,9 +37,40 @@ async def fetch(client: Client, view: JobView, target: Path, progress: Progress)
     )
 
 
-async def follow(client: Client, view: JobView, progress: Progress) -> JobView:
-    """Show a job's progress until it ends; answers its last view."""
-    return await client.watch(view.id, progress.job)
+async def follow(
+    client: Client, view: JobView, progress: Progress, patience_s: float = 0.0
+) -> JobView:
+    """Show a job's progress until it ends; answers its last view.
+
+    Args:
+        client: The coordinator.
+        view: The job.
+        progress: Where to show it.
+        patience_s: How long to look for a coordinator that went away.
+    """
+    return await client.watch(
+        view.id, progress.job, on_outage=progress.outage, patience_s=patience_s
+    )
+
+
+def with_client(
+    runtime: Runtime,
+    output: Output,
+    coordinator: str,
+    token_file: Path | None,
+    work: Callable[[Client], Awaitable[Exit]],
+) -> Exit:
+    """Run `work` with a session that is closed afterwards."""
+    token = read_token(token_file, output)
+
+    async def main(reactor: Any) -> Exit:
+        client = await runtime.connect(reactor, coordinator, token)
+        try:
+            return await work(client)
+        finally:
+            await client.close()
+
+    return runtime.run(main, output)
 
 
 async def unless(broken: Any, work: Coroutine[Any, Any, JobView]) -> JobView:

@@ -28,7 +28,7 @@ def capabilities_table(capabilities: Sequence[Capability]) -> str:
             c.encoder,
             c.codec,
             c.backend,
-            _device_and_driver(c),
+            device_and_driver(c),
             "/".join(str(depth) for depth in c.bit_depths) or "-",
             "/".join(c.rate_modes),
             c.slots,
@@ -46,7 +46,8 @@ def capabilities_table(capabilities: Sequence[Capability]) -> str:
     return table(headings, rows)
 
 
-def _device_and_driver(capability: Capability) -> str:
+def device_and_driver(capability: Capability) -> str:
+    """A device with the name and the driver that it is known by."""
     driver = f"driver {capability.driver}" if capability.driver else ""
     known = ", ".join(filter(None, (capability.device_name, driver)))
     return f"{device_in_words(capability.device)}{f' ({known})' if known else ''}"

@@ -21,8 +21,17 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "wait": ("jobs", "Follow a job to its end; fetch its file."),
     "jobs": ("jobs", "List all jobs."),
     "job": ("jobs", "Show one job."),
-    "cancel": ("jobs", "Cancel a job."),
-    "workers": ("jobs", "List the connected workers."),
+    "cancel": ("control", "Cancel a job."),
+    "pause": ("control", "Start nothing more of a job."),
+    "resume": ("control", "Go on with a paused job."),
+    "retry": ("control", "Go on with a job that failed or was cancelled."),
+    "prioritise": ("control", "Give a job another priority."),
+    "remove": ("control", "Forget a job that has ended."),
+    "reproduce": ("reproduce", "Make one segment of a job again, and compare."),
+    "workers": ("workers", "List the workers."),
+    "drain-worker": ("workers", "Give a worker nothing more."),
+    "resume-worker": ("workers", "Let a drained or resting worker work again."),
+    "remove-worker": ("workers", "Forget a worker."),
     "profiles": ("tools", "List the profiles that can be used by name."),
     "doctor": ("tools", "Show what this machine can encode with."),
     "benchmark": ("benchmark", "Measure what the encoders of this machine achieve."),
@@ -43,7 +52,7 @@ class LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"ffcluster.interfaces.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -20,6 +20,8 @@ from ffcluster.errors import Code, ErrorReport, FfclusterError, InvalidOption
 from ffcluster.interfaces.cli.output import Exit, Output
 
 DEFAULT_COORDINATOR = "ws://localhost:5001"
+# As in `ffcluster.net.messages`, which `--help` is not to wait for.
+LARGEST_PRIORITY = 1000
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -117,6 +119,7 @@ class JobOptions:
         mix: Whether encoders that write different headers may share the file.
         fallback: Whether software may stand in for hardware.
         hardware_decode: Whether devices that can may also decode and scale.
+        allow_missing: Whether to publish without segments that cannot be encoded anywhere.
     """
 
     profile: Profile | None = None
@@ -126,6 +129,7 @@ class JobOptions:
     mix: bool = False
     fallback: Fallback = Fallback.STRICT
     hardware_decode: bool = False
+    allow_missing: bool = False
 
     def request(
         self, source_name: str, output_name: str | None, *, server_path: str | None = None
@@ -142,6 +146,7 @@ class JobOptions:
             mix=self.mix,
             fallback=self.fallback,
             hardware_decode=self.hardware_decode,
+            allow_missing=self.allow_missing,
         )
 
 
@@ -235,10 +240,60 @@ _JOB_OPTIONS: tuple[Callable[[F], F], ...] = (
         default=False,
         help="Let devices that can also decode and scale.  [default: the CPU does]",
     ),
+    click.option(
+        "--allow-missing",
+        is_flag=True,
+        help="Publish without segments that no worker can encode, rather than fail.",
+    ),
 )
 _JOB_NAMES = (
-    "exactly", "allow_damaged", "cut_frames", "mix", "fallback", "hardware_decode",
+    "exactly", "allow_damaged", "cut_frames", "mix", "fallback", "hardware_decode", "allow_missing",
 )  # fmt: skip
+
+PRIORITY = click.IntRange(-LARGEST_PRIORITY, LARGEST_PRIORITY)
+
+
+def queue_options(function: F) -> F:
+    """Add `--priority` and `--idempotency-key`."""
+    for option in reversed(
+        (
+            click.option(
+                "--priority",
+                type=PRIORITY,
+                default=0,
+                show_default=True,
+                help="Jobs with a higher one get workers first.",
+            ),
+            click.option(
+                "--idempotency-key",
+                metavar="TEXT",
+                default="",
+                help="Your own name for this request: asking again with it makes no second job.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def _patience(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
+    from ffcluster.services.values import BadValue, parse_duration_s
+
+    try:
+        return parse_duration_s(text)
+    except BadValue as error:
+        raise click.BadParameter(str(error)) from error
+
+
+patience_option = click.option(
+    "--patience",
+    "patience_s",
+    metavar="TIME",
+    default="10m",
+    show_default=True,
+    callback=_patience,
+    help="How long to look for a coordinator that went away; the job goes on without you.",
+)
 
 
 def _frames(text: str | None) -> tuple[int, ...]:

@@ -30,6 +30,7 @@ class Exit(enum.IntEnum):
     UNVERIFIED = 3
     UNREACHABLE = 4
     REFUSED = 5
+    CANNOT_TELL = 6
     INTERRUPTED = 130
 
 
@@ -38,6 +39,7 @@ _EXITS: tuple[tuple[type[errors.FfclusterError], Exit], ...] = (
     (errors.VerificationFailed, Exit.UNVERIFIED),
     (errors.Unreachable, Exit.UNREACHABLE),
     (errors.Refused, Exit.REFUSED),
+    (errors.NotReproducible, Exit.CANNOT_TELL),
 )
 
 

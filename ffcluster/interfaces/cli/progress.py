@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ffcluster.core.views import JobView
+from ffcluster.errors import Unreachable
 from ffcluster.interfaces.cli.output import Output, clock, megabytes
 from ffcluster.interfaces.cli.report import used_by
 
@@ -32,6 +33,9 @@ class Progress(Protocol):
 
     def transfer(self, what: str, done_bytes: int, total_bytes: int) -> None:
         """Show how far an upload or a download is; `what` is `upload` or `download`."""
+
+    def outage(self, error: Unreachable | None) -> None:
+        """Show that the coordinator cannot be reached and is looked for; None: it can again."""
 
     def stop(self) -> None:
         """Leave the screen as it is."""
@@ -60,11 +64,17 @@ class JsonProgress:
             retries=view.retries,
             encoder=view.encoder,
             workers=view.shares,
+            paused=view.paused,
+            priority=view.priority,
         )
 
     def transfer(self, what: str, done_bytes: int, total_bytes: int) -> None:
         """Write an `upload` or `download` object."""
         self._output.emit(what, done_bytes=done_bytes, total_bytes=total_bytes)
+
+    def outage(self, error: Unreachable | None) -> None:
+        """Write a `coordinator` object."""
+        self._output.emit("coordinator", reachable=error is None, message=_outage_line(error))
 
     def stop(self) -> None:
         """Nothing to leave."""
@@ -76,13 +86,15 @@ class PlainProgress:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._shown: tuple[str, int] = ("", -1)
+        self._away = False
 
     def job(self, view: JobView) -> None:
         """Write a line when there is something new to say."""
         step = int(percent_of(view)) // _PLAIN_STEP_PERCENT
-        if (view.state, step) == self._shown:
+        state = f"{state_in_words(view)}: {view.reason}"
+        if (state, step) == self._shown:
             return
-        self._shown = (view.state, step)
+        self._shown = (state, step)
         self._output.say(headline(view))
 
     def transfer(self, what: str, done_bytes: int, total_bytes: int) -> None:
@@ -92,6 +104,12 @@ class PlainProgress:
             return
         self._shown = (what, step)
         self._output.say(f"{what}: {megabytes(done_bytes)} of {megabytes(total_bytes)}")
+
+    def outage(self, error: Unreachable | None) -> None:
+        """Write a line when it begins and when it ends."""
+        if self._away != (error is not None):
+            self._away = error is not None
+            self._output.say(_outage_line(error))
 
     def stop(self) -> None:
         """Nothing to leave."""
@@ -113,6 +131,11 @@ class EveryProgress:
         for way in self._ways:
             way.transfer(what, done_bytes, total_bytes)
 
+    def outage(self, error: Unreachable | None) -> None:
+        """Show that the coordinator cannot be reached."""
+        for way in self._ways:
+            way.outage(error)
+
     def stop(self) -> None:
         """Leave the screen as it is."""
         for way in self._ways:
@@ -129,15 +152,21 @@ class LiveProgress:
         # The views arrive a few times a second; a thread that redraws in between gains nothing.
         self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
         self._live.start()
+        self._percent = 0.0
 
     def job(self, view: JobView) -> None:
         """Redraw."""
+        self._percent = percent_of(view)
         self._draw(percent_of(view), headline(view), [_share_line(s) for s in view.shares])
 
     def transfer(self, what: str, done_bytes: int, total_bytes: int) -> None:
         """Redraw."""
         text = f"{what}: {megabytes(done_bytes)} of {megabytes(total_bytes)}"
         self._draw(100.0 * done_bytes / max(1, total_bytes), text, [])
+
+    def outage(self, error: Unreachable | None) -> None:
+        """Redraw."""
+        self._draw(self._percent, _outage_line(error), [])
 
     def _draw(self, percent: float, text: str, lines: list[str]) -> None:
         from rich.console import Group
@@ -153,14 +182,27 @@ class LiveProgress:
         self._live.stop()
 
 
+def state_in_words(view: JobView) -> str:
+    """The name of a job's state, and whether it is paused."""
+    return f"{view.state}, paused" if view.paused and not view.ended else view.state
+
+
 def headline(view: JobView) -> str:
     """Say on one line how a job is doing."""
+    state = state_in_words(view)
+    why = f": {view.reason}" if view.reason else ""
     if view.state in ("Processing", "Benchmarking", "Combining"):
         return (
-            f"{view.state} {percent_of(view):5.1f} %  {view.fps:.1f} frames/s  "
-            f"{view.speed:.2f}x  ETA {clock(view.eta_s)}"
+            f"{state} {percent_of(view):5.1f} %  {view.fps:.1f} frames/s  "
+            f"{view.speed:.2f}x  ETA {clock(view.eta_s)}{why}"
         )
-    return f"{view.state}: {view.reason}" if view.reason else view.state
+    return f"{state}{why}"
+
+
+def _outage_line(error: Unreachable | None) -> str:
+    if error is None:
+        return "The coordinator can be reached again."
+    return f"The coordinator cannot be reached; trying again. {error.message}"
 
 
 def _share_line(share: Any) -> str:

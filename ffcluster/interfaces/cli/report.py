@@ -78,6 +78,7 @@ def summary(view: JobView, outcome: JobOutcome, where: Path) -> str:
     ]
     if len(outcome.made_by) > 1:
         lines += [f"  {made_in_words(made)}" for made in outcome.made_by]
+    lines += missing_in_words(outcome)
     lines += [f"Left out: {lost}" for lost in outcome.lost]
     lines += [f"Note: {note}" for note in (*outcome.notes, *view.warnings)]
     return "\n".join(lines)
@@ -95,6 +96,19 @@ def made_in_words(made: Contribution) -> str:
         f"{made.encoder}{' in place of hardware' if made.fallback else ''}: "
         f"{made.segments} segments, {made.frames} frames, kind {kind_in_words(made.parameter_sets)}"
     )
+
+
+def missing_in_words(outcome: JobOutcome) -> list[str]:
+    """The frames that could not be encoded, and what was compared at the segments' borders."""
+    lines = [
+        f"Missing: frames {frames.first} to {frames.stop - 1} ({len(frames)}) could not be encoded"
+        for frames in outcome.missing
+    ]
+    compared, least_db = outcome.borders
+    if compared:
+        found = "identical" if least_db is None else f"least PSNR {least_db:.1f} dB"
+        lines.append(f"  {compared} segment borders compared with the source: {found}")
+    return lines
 
 
 def kind_in_words(parameter_sets: str) -> str:

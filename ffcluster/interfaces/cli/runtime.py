@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from ffcluster.core.model import JobRequest
+from ffcluster.core.receipts import JobReceipt
 from ffcluster.core.views import JobView, WorkerView
+from ffcluster.errors import Unreachable
 from ffcluster.interfaces.cli.output import Exit, Output
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ffcluster.services.benchmark import BenchmarkReport, BenchmarkRequest, BenchmarkStep
     from ffcluster.services.doctor import Findings
     from ffcluster.services.dryrun import FilmPlan
+    from ffcluster.services.reproduction import Reproduction, Wish
 
 Main = Callable[[Any], Coroutine[Any, Any, Exit]]
 TransferProgress = Callable[[int, int], None]
@@ -47,11 +50,45 @@ class Client(Protocol):
     async def cancel(self, job_id: str) -> JobView:
         """End a job."""
 
+    async def pause(self, job_id: str) -> JobView:
+        """Start nothing more of a job."""
+
+    async def resume(self, job_id: str) -> JobView:
+        """Go on with a paused job."""
+
+    async def retry(self, job_id: str) -> JobView:
+        """Go on with a job that failed or was cancelled."""
+
+    async def prioritise(self, job_id: str, priority: int) -> JobView:
+        """Give a job another priority."""
+
+    async def remove(self, job_id: str) -> None:
+        """Forget an ended job."""
+
+    async def receipt(self, job_id: str) -> JobReceipt:
+        """How a job was made."""
+
     async def workers(self) -> Sequence[WorkerView]:
         """List all workers."""
 
-    async def watch(self, job_id: str, on_update: Callable[[JobView], None]) -> JobView:
-        """Follow a job to its end; answers its last view."""
+    async def drain_worker(self, worker_id: str) -> WorkerView:
+        """Give a worker nothing more."""
+
+    async def resume_worker(self, worker_id: str) -> WorkerView:
+        """Let a drained or quarantined worker work again."""
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Forget a worker."""
+
+    async def watch(
+        self,
+        job_id: str,
+        on_update: Callable[[JobView], None],
+        *,
+        on_outage: Callable[[Unreachable | None], None],
+        patience_s: float,
+    ) -> JobView:
+        """Follow a job to its end, through outages; answers its last view."""
 
     async def download(
         self, job_id: str, target: Path, on_progress: TransferProgress | None = None
@@ -107,6 +144,12 @@ async def _compare(
     from ffcluster.services.comparison import compare
 
     return await compare(reactor, source, output, ffmpeg=ffmpeg, pictures=pictures)
+
+
+async def _reproduce(reactor: Any, receipt: JobReceipt, wish: Wish) -> Reproduction:
+    from ffcluster.services.reproduce import reproduce
+
+    return await reproduce(reactor, receipt, wish)
 
 
 async def _examine(
@@ -206,6 +249,7 @@ class Runtime:
         examine: Finds out what this machine can encode with.
         benchmark: Measures what its encoders achieve.
         compare: Compares two files frame by frame.
+        reproduce: Makes one segment of a job again.
     """
 
     run: Callable[[Main, Output], Exit] = run_reactor
@@ -217,3 +261,4 @@ class Runtime:
     examine: Callable[..., Coroutine[Any, Any, Findings]] = _examine
     benchmark: Callable[..., Coroutine[Any, Any, BenchmarkReport]] = _benchmark
     compare: Callable[..., Coroutine[Any, Any, ComparisonReport]] = _compare
+    reproduce: Callable[..., Coroutine[Any, Any, Reproduction]] = _reproduce

@@ -1,0 +1,376 @@
+"""A cluster of real processes, built to be broken: everything of it lies in one directory.
+
+The workers' ffmpeg is a small script around the real one. It paces the encoding, so that a film of
+some seconds takes some seconds without using up the machine, writes down every encode that begins,
+and does as it is told by files: hang, fail, crawl.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet import defer
+
+from ffcluster.core.model import JobRequest
+from ffcluster.core.views import JobView, WorkerView
+from ffcluster.errors import FfclusterError, Unreachable
+from ffcluster.net.client import CoordinatorClient
+from tests.chaos import network
+from tests.chaos.film import CUTS, Making, Wrong
+from tests.chaos.launch import CONTROL
+from tests.chaos.network import Namespace
+from tests.chaos.processes import Process, mentioning, reactor, sleep, until
+from tests.chaos.proxy import Proxy
+from tests.inputs import ffmpeg_path
+
+ROOT = Path(__file__).parents[2]
+LEASE_S = 3.0
+STALL_S = 2.0
+# What an encode reads of the film in one second, as a multiple of real time.
+PACE = 4.0
+_READY = re.compile(r"coordinator listens on \S+ port (\d+)")
+_TOKEN = "chaos-chaos-chaos-chaos"
+_START_LIMIT_S = 60.0
+
+_SCRIPT = """#!/bin/sh
+# {name}
+case "$*" in
+  *-copyts*libx264*) ;;
+  *) exec "{ffmpeg}" "$@" ;;
+esac
+echo "$*" >>"{control}/encodes"
+if rm "{control}/hang" 2>/dev/null; then exec sleep 3600; fi
+if [ -e "{control}/poison" ]; then
+  case "$*" in
+    *"$(cat "{control}/poison")"*) echo "Invalid data found: poisoned" >&2; exit 69 ;;
+  esac
+fi
+pace={pace}
+if rm "{control}/crawl" 2>/dev/null; then pace=0.02; fi
+if [ -e "{control}/pace" ]; then pace=$(cat "{control}/pace"); fi
+exec "{ffmpeg}" -readrate "$pace" -readrate_initial_burst 0 "$@"
+"""
+
+
+@attrs.frozen
+class Layout:
+    """How a rig is built.
+
+    Attributes:
+        workers: How many there are, with one slot each.
+        proxied: Whether each talks to the coordinator through a proxy that can be told to fail.
+        namespaced: Whether each lives in a network namespace behind a link that can be cut.
+        server: Further options of the coordinator.
+        versions: Source trees of processes that run another version, by their names.
+    """
+
+    workers: int = 2
+    proxied: bool = False
+    namespaced: bool = False
+    server: tuple[str, ...] = ()
+    versions: Mapping[str, Path] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class Rig:
+    """One cluster. `start` it, hurt it, `stop` it."""
+
+    directory: Path
+    film: Path
+    layout: Layout = attrs.field(factory=Layout)
+    port: int = 0
+    workers: dict[str, Process] = attrs.field(factory=dict)
+    proxies: dict[str, Proxy] = attrs.field(factory=dict)
+    namespaces: dict[str, Namespace] = attrs.field(factory=dict)
+    restarts: int = 0
+    _coordinator: Process | None = None
+    _client: CoordinatorClient | None = None
+
+    @property
+    def coordinator(self) -> Process:
+        assert self._coordinator is not None
+        return self._coordinator
+
+    @property
+    def host(self) -> str:
+        return network.outside() if self.layout.namespaced else "127.0.0.1"
+
+    @property
+    def token(self) -> str | None:
+        return _TOKEN if self.layout.namespaced else None
+
+    @property
+    def outputs(self) -> Path:
+        return self.directory / "outputs"
+
+    @property
+    def state(self) -> Path:
+        return self.directory / "state"
+
+    def control(self, name: str) -> Path:
+        """Where the process `name` looks for what it is told."""
+        return self.directory / f"control-{name}"
+
+    def work(self, name: str) -> Path:
+        return self.directory / f"work-{name}"
+
+    # --- start and stop ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start all of it, and wait until the workers are there."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.outputs.mkdir(exist_ok=True)
+        (self.directory / "token").write_text(_TOKEN)
+        await self.start_coordinator()
+        names = [f"w{number}" for number in range(1, self.layout.workers + 1)]
+        for name in names:
+            await self._add_worker(name)
+        await self.connected(*names)
+
+    def _process(self, name: str, service: str, *options: str) -> Process:
+        control = self.control(name)
+        control.mkdir(exist_ok=True)
+        version = self.layout.versions.get(name)
+        env = {CONTROL: str(control), "PYTHONPATH": str(version or ROOT)}
+        program = [sys.executable, "-m", "tests.chaos.launch"]
+        if version is not None:
+            program = [str(Path(sys.executable).with_name("twistd"))]
+        if name in self.namespaces:
+            program = [*self.namespaces[name].prefix, *program]
+        return Process(
+            name,
+            [*program, "-n", "--pidfile=", service, "--allow-plugin", "software", *options],
+            self.directory / f"{name}.log",
+            env,
+            self.directory,
+        )
+
+    async def start_coordinator(self) -> None:
+        """Start it, again on the port that it had."""
+        if self._coordinator is None:
+            self.port = _free_port(self.host)
+            self._coordinator = self._process(
+                "coordinator", "ffcluster-server", *self._server_options()
+            )
+        self._coordinator.start()
+        await until("the coordinator", self._listening, _START_LIMIT_S)
+
+    def _server_options(self) -> list[str]:
+        options = [
+            "--port", str(self.port),
+            "--state-dir", str(self.state),
+            "--output-dir", str(self.outputs),
+            "--required-clients", "1",
+            "--benchmark-duration", "1",
+            "--retry-delay", "0",
+            "--stall-timeout", f"{STALL_S:g}",
+            "--ffmpeg", ffmpeg_path(),
+        ]  # fmt: skip
+        if "coordinator" not in self.layout.versions:
+            options += ["--lease", f"{LEASE_S:g}", "--min-free", "0"]
+        if self.layout.namespaced:
+            options += ["--interface", self.host, "--token-file", str(self.directory / "token"),
+                        "--source-dir", str(self.film.parent)]  # fmt: skip
+        return [*options, *self.layout.server]
+
+    def _listening(self) -> re.Match[str] | None:
+        if not self.coordinator.alive:
+            raise Wrong(f"the coordinator ended with {self.coordinator.exit_code}")
+        return _READY.search(self.coordinator.said())
+
+    async def _add_worker(self, name: str) -> None:
+        host, port = self.host, self.port
+        if self.layout.namespaced:
+            self.namespaces[name] = Namespace.make()
+        if self.layout.proxied:
+            self.proxies[name] = await Proxy.start(reactor, self.port)
+            host, port = "127.0.0.1", self.proxies[name].port
+        control = self.control(name)
+        control.mkdir(exist_ok=True)
+        script = self.directory / f"ffmpeg-{name}"
+        script.write_text(
+            _SCRIPT.format(name=name, ffmpeg=ffmpeg_path(), control=control, pace=PACE)
+        )
+        script.chmod(0o755)
+        options = [
+            "--server-ip", host, "--server-port", str(port),
+            "--name", name, "--work-dir", str(self.work(name)), "--slots", "1",
+            # Findings about the scripts, which all behave alike, are shared by all rigs.
+            "--state-dir", str(self.directory / "machine"),
+            "--ffmpeg", str(script), "--encoder", "libx264",
+            "--reconnect-delay", "0.3", "--drain-timeout", "20",
+        ]  # fmt: skip
+        if self.layout.namespaced:
+            options += ["--token-file", str(self.directory / "token")]
+        self.workers[name] = self._process(name, "ffcluster-worker", *options)
+        self.workers[name].start()
+
+    async def stop(self) -> None:
+        """End everything of it."""
+        await self._forget_client()
+        for process in [*self.workers.values(), self._coordinator]:
+            if process is not None and process.alive:
+                process.signal(signal.SIGCONT)
+                process.signal(signal.SIGKILL)
+        await sleep(0.3)
+        for pid in mentioning(str(self.directory)):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        for proxy in self.proxies.values():
+            await proxy.close()
+        for namespace in self.namespaces.values():
+            namespace.remove()
+
+    def remove(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # --- what a client does --------------------------------------------------------------------
+
+    async def client(self) -> CoordinatorClient:
+        if self._client is None:
+            self._client = await CoordinatorClient.connect(
+                reactor, f"ws://{self.host}:{self.port}", token=self.token, timeout_s=5
+            )
+        return self._client
+
+    async def _forget_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(FfclusterError, defer.TimeoutError):
+                await defer.ensureDeferred(client.close()).addTimeout(3, reactor)
+
+    async def ask(self, what: str, *arguments: Any, limit_s: float = 60.0) -> Any:
+        """Ask the coordinator, again and again while it cannot be reached."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            try:
+                client = await self.client()
+                asked = defer.ensureDeferred(getattr(client, what)(*arguments))
+                return await asked.addTimeout(10, reactor)
+            except (Unreachable, defer.TimeoutError) as error:
+                await self._forget_client()
+                if time.monotonic() > deadline:
+                    raise Wrong(f"the coordinator does not answer {what}: {error}") from error
+                await sleep(0.1)
+
+    async def submit(self, making: Making, name: str, **how: Any) -> str:
+        """Submit the film; answers the job's id."""
+        request = JobRequest(
+            self.film.name,
+            server_path=str(self.film),
+            profile=making.profile,
+            output_name=f"{name}.{making.suffix}",
+            cut_frames=CUTS,
+            **how,
+        )
+        view: JobView = await self.ask("submit", request)
+        return view.id
+
+    async def job(self, job_id: str) -> JobView:
+        view: JobView = await self.ask("job", job_id)
+        return view
+
+    async def end_of(self, job_id: str, limit_s: float) -> JobView:
+        """Wait until a job has ended."""
+        deadline = time.monotonic() + limit_s
+        while not (view := await self.job(job_id)).ended:
+            if time.monotonic() > deadline:
+                raise Wrong(
+                    f"the job did not end within {limit_s:g} s: {view.state}, {view.reason!r}, "
+                    f"{view.segments_committed} segments committed"
+                )
+            await sleep(0.1)
+        return view
+
+    async def connected(self, *names: str, limit_s: float = _START_LIMIT_S) -> None:
+        """Wait until the workers `names` are there and idle."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            views: list[WorkerView] = await self.ask("workers")
+            idle = {view.name for view in views if view.state == "Idle" and not view.draining}
+            if idle >= set(names):
+                return
+            if time.monotonic() > deadline:
+                states = {view.name: view.state for view in views}
+                raise Wrong(f"the workers did not come back within {limit_s:g} s: {states}")
+            await sleep(0.1)
+
+    # --- what keeps it alive -------------------------------------------------------------------
+
+    async def restart_coordinator(self, after_s: float = 0.0) -> None:
+        """What a supervisor does when the coordinator died."""
+        await self.coordinator.ended()
+        await sleep(after_s)
+        self.restarts += 1
+        await self.start_coordinator()
+
+    async def heal(self) -> None:
+        """Undo every fault that may still be there, and wait until all are well."""
+        for name, process in self.workers.items():
+            for fault in ("hang", "crawl", "poison", "pace", "clock"):
+                (self.control(name) / fault).unlink(missing_ok=True)
+            process.signal(signal.SIGCONT)
+            if not process.alive:
+                process.start()
+            if name in self.proxies:
+                self.proxies[name].heal()
+            if name in self.namespaces:
+                self.namespaces[name].heal()
+        for fault in ("kill", "killed", "clock"):
+            (self.control("coordinator") / fault).unlink(missing_ok=True)
+        self.coordinator.signal(signal.SIGCONT)
+        if not self.coordinator.alive:
+            await self.start_coordinator()
+        await self.connected(*self.workers)
+
+    def encodes(self) -> int:
+        """How many encodes of segments have begun."""
+        count = 0
+        for name in self.workers:
+            with contextlib.suppress(FileNotFoundError):
+                count += len((self.control(name) / "encodes").read_text().splitlines())
+        return count
+
+    async def clean(self, *kept: str) -> None:
+        """Wait until nothing is left but the outputs `kept`; the job must have been removed.
+
+        Raises:
+            Wrong: Something is left.
+        """
+        await until("a clean end", lambda: not self._left_over(kept) or None, 15, 0.1)
+
+    def leftovers(self, *kept: str) -> list[str]:
+        return self._left_over(kept)
+
+    def _left_over(self, kept: tuple[str, ...]) -> list[str]:
+        found = [f"output {p.name}" for p in self.outputs.iterdir() if p.name not in kept]
+        for folder in ("jobs", "incoming", "blobs", "uploads"):
+            found += [f"state {p}" for p in (self.state / folder).rglob("*") if p.is_file()]
+        for name, process in self.workers.items():
+            found += [f"work {p}" for p in (self.work(name) / "attempts").rglob("*")]
+            found += [f"process {pid} of {name}" for pid in process.children()]
+        found += [f"process {pid} of the coordinator" for pid in self.coordinator.children()]
+        known = {p.pid for p in [*self.workers.values(), self.coordinator] if p.alive}
+        found += [
+            f"process {pid}: {line}"
+            for pid, line in mentioning(str(self.directory)).items()
+            if pid not in known
+        ]
+        return found
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
