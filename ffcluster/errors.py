@@ -50,6 +50,11 @@ class Code(enum.StrEnum):
     PLUGIN = "plugin"
     HELPER_DIED = "helper_died"
     NOT_REPRODUCIBLE = "not_reproducible"
+    STORE_UNAVAILABLE = "store_unavailable"
+    STORE_FAILED = "store_failed"
+    STORE_DAMAGED = "store_damaged"
+    STORE_FOREIGN = "store_foreign"
+    STORE_TOO_NEW = "store_too_new"
 
 
 @attrs.frozen(kw_only=True)
@@ -295,6 +300,37 @@ class HelperDied(FfclusterError):
 
     code = Code.HELPER_DIED
     retryable = True
+
+
+class StoreUnavailable(FfclusterError):
+    """The database does not answer, or not now; what was to be stored is tried again."""
+
+    code = Code.STORE_UNAVAILABLE
+    retryable = True
+
+
+class StoreFailed(FfclusterError):
+    """The database refuses what was to be stored, and would again."""
+
+    code = Code.STORE_FAILED
+
+
+class StoreDamaged(FfclusterError):
+    """The database does not hold what was written to it."""
+
+    code = Code.STORE_DAMAGED
+
+
+class StoreForeign(FfclusterError):
+    """The database holds something else; it was not touched."""
+
+    code = Code.STORE_FOREIGN
+
+
+class StoreTooNew(FfclusterError):
+    """The database was written by a later version; it was not touched."""
+
+    code = Code.STORE_TOO_NEW
 
 
 @attrs.frozen(kw_only=True)

@@ -90,6 +90,7 @@ class Attempts:
         if error.code is Code.ENCODER_BUSY and self._back_pressure(attempt, now):
             return
         job.retries += 1
+        self._records.effects.append(JobChanged(job.id))
         if not self._excused(attempt, segment, error, now):
             self._count(job, segment, attempt, error, now)
 
@@ -132,7 +133,7 @@ class Attempts:
         if meaning_of(error.code).against_device:
             self._rests.suspect(attempt, segment, error, now)
             self._doubt(job, attempt, error)
-        losses = _losses(job, segment) if error.code is Code.WORKER_LOST else None
+        losses = _losses(job, segment)
         if not hopeless(segment.failures, policy.max_retries, policy.poison_after, losses):
             delay = delay_s(segment.failures, policy.retry_delay_s)
             self._records.give_again(attempt, now, delay_s=delay)

@@ -100,7 +100,7 @@ class ClusterState:
         for worker_id in records.absent:
             self.workers[worker_id].lease_until = now + records.policy.lease_s
         for job in records.active_jobs():
-            restoring.begin_anew(job)
+            restoring.begin_anew(job, now)
             records.effects += [IndexSource(job.id), JobChanged(job.id)]
         return records.take_effects()
 

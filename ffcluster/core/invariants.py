@@ -81,7 +81,7 @@ def _job(job: Job) -> Iterator[str]:
     if job.state is JobState.COMPLETED and not job.segments:
         # After a restart only the totals of a completed job are remembered.
         return
-    frontier = frames = committed = 0
+    frontier = frames = committed = missing = 0
     for first, segment in job.segments.items():
         if first != segment.frames.first or first != frontier:
             yield f"segment {segment.frames} does not follow frame {frontier}"
@@ -91,6 +91,10 @@ def _job(job: Job) -> Iterator[str]:
             committed += 1
             if segment.live or segment.committed is None:
                 yield f"committed segment {segment.frames} has live attempts or no result"
+        elif segment.state is SegmentState.MISSING:
+            missing += len(segment.frames)
+            if segment.live or segment.committed is not None or first in job.unfinished:
+                yield f"missing segment {segment.frames} is not given up altogether"
         elif not job.ended:
             if first not in job.unfinished:
                 yield f"segment {segment.frames} is unfinished and not listed"
@@ -102,12 +106,14 @@ def _job(job: Job) -> Iterator[str]:
         yield f"frontier {job.frontier}, but segments end at {frontier}"
     if frames != job.frames_committed or committed != job.segments_committed:
         yield f"{frames} frames in {committed} segments are committed, counted otherwise"
+    if missing != job.frames_missing:
+        yield f"{missing} frames are missing, counted as {job.frames_missing}"
     if sum(made.frames for made in job.made.values()) != frames:
         yield f"{frames} frames are committed, but who made them adds up otherwise"
     if job.join_next > job.frontier:
         yield "the join is ahead of the segments"
-    if job.state in (JobState.COMBINING, JobState.COMPLETED) and frames != job.frame_count:
-        yield f"{job.state} with {frames} of {job.frame_count} frames"
+    if job.state in (JobState.COMBINING, JobState.COMPLETED) and not job.whole:
+        yield f"{job.state} with {frames} of {job.frame_count} frames, {missing} missing"
     if (job.state is JobState.COMPLETED) != (job.outcome is not None):
         yield f"{job.state} and an outcome of {job.outcome}"
     if (job.state is JobState.FAILED) != (job.error is not None):

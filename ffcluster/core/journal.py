@@ -192,12 +192,7 @@ def _mark(job: Job) -> tuple[Any, ...]:
         job.publication,
         job.outcome,
         tuple(
-            (
-                crew.stand_in,
-                len(crew.kinds),
-                len(crew.capabilities),
-                sum(1 for report in crew.capabilities.values() if report is not None),
-            )
+            (crew.stand_in, tuple(crew.kinds), tuple(crew.capabilities.items()))
             for crew in job.crews
         ),
     )

@@ -18,8 +18,7 @@ from ffcluster.errors import Code
 MAX_DELAY_S = 60.0
 # How often a segment may fail because of what is around it: the network, helper processes.
 ENVIRONMENT_BOUND = 20
-# So many workers may be lost with a segment before that is held against it: cut cables and
-# machines that are switched off take whatever was on them along, one segment as well as another.
+# How often a segment may be lost with its worker, whatever else there is to say about that.
 LOST_BOUND = 10
 # A worker whose disk is full is left alone for so long.
 DISK_REST_S = 60.0
@@ -49,7 +48,7 @@ class Meaning:
     Attributes:
         fault: Whose fault they are.
         counts: Whether they count against the segment, when it is asked whether it can be encoded
-            at all.
+            at all. Losses of workers are weighed by `Losses` instead.
         against_device: Whether they count against the device that they happened on.
         bound: So many of them end a segment whatever else is known; None: no bound of their own.
         delayed: Whether the segment is given again only after a while.
@@ -101,10 +100,7 @@ def tries(failures: Sequence[AttemptFailure]) -> int:
 
 
 def hopeless(
-    failures: Sequence[AttemptFailure],
-    max_retries: int,
-    poison_after: int,
-    losses: Losses | None = None,
+    failures: Sequence[AttemptFailure], max_retries: int, poison_after: int, losses: Losses
 ) -> bool:
     """Whether a segment that failed so is given up.
 
@@ -112,12 +108,12 @@ def hopeless(
         failures: All that are kept of it, oldest first.
         max_retries: Failures that count and are made good by another try.
         poison_after: Different workers whose failing at it is proof enough.
-        losses: How workers were lost with other segments; None: none was.
+        losses: How workers were lost with the job's other segments.
     """
-    counted = list(failures)
-    if losses is not None and losses.explain(failures):
-        counted = [f for f in failures if f.error.code is not Code.WORKER_LOST]
-    if len(culprits(counted)) >= poison_after or tries(counted) > max_retries:
+    suspects = culprits(failures)
+    if not losses.explain(failures):
+        suspects |= _lost_with(failures)
+    if len(suspects) >= poison_after or tries(failures) > max_retries:
         return True
     bound = meaning_of(failures[-1].error.code).bound
     if bound is None:
@@ -126,13 +122,21 @@ def hopeless(
     return alike > max(bound, max_retries)
 
 
+def _lost_with(failures: Sequence[AttemptFailure]) -> dict[WorkerId, str]:
+    lost = (failure for failure in failures if failure.error.code is Code.WORKER_LOST)
+    return {failure.post_key.worker_id: failure.worker_name for failure in lost}
+
+
 @attrs.frozen
 class Losses:
-    """What happened to the other segments of a job: where machines come and go all the time, some
-    segment is among those that are lost again and again, by chance alone.
+    """How workers were lost with the other segments of a job.
+
+    A segment that takes one machine after the other down is as bad as one that fails on each. But
+    where machines are switched off and cables are cut all the time, some segment is lost again and
+    again by chance, and there is nothing wrong with it.
 
     Attributes:
-        lost: Attempts at them that were lost with their workers.
+        lost: Attempts at the other segments that were lost with their workers.
         committed: Attempts at them that came through.
     """
 
@@ -142,8 +146,9 @@ class Losses:
     def explain(self, failures: Sequence[AttemptFailure]) -> bool:
         """Whether a segment may have been lost so often although nothing is wrong with it."""
         own = sum(1 for failure in failures if failure.error.code is Code.WORKER_LOST)
-        rate = self.lost / max(1, self.lost + self.committed)
-        return own > 0 and (1 + self.committed) * rate**own > _UNLIKELY
+        # Laplace's rule of succession: before anything is known, a loss is as likely as not.
+        rate = (self.lost + 1) / (self.lost + self.committed + 2)
+        return (1 + self.committed) * rate**own > _UNLIKELY
 
 
 def delay_s(failures: Sequence[AttemptFailure], first_delay_s: float) -> float:

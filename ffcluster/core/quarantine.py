@@ -139,10 +139,11 @@ def succeeded(known: Quarantines, capability: Capability) -> bool:
     return found is not None and found.times > 0
 
 
-def rest_whole(known: Quarantines, message: str, now: float, rest_s: float) -> Quarantine:
-    """Let a worker rest as a whole, whatever its devices do."""
-    found = known.setdefault(WHOLE_WORKER, Quarantine(WHOLE_WORKER))
-    found.times = 0
+def rest_whole(known: Quarantines, message: str, now: float, rest_s: float) -> Quarantine | None:
+    """Let a worker rest as a whole, whatever its devices do; None: it does so already."""
+    if WHOLE_WORKER in known:
+        return None
+    found = known[WHOLE_WORKER] = Quarantine(WHOLE_WORKER)
     found.rest(message, now, rest_s)
     return found
 

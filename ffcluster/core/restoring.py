@@ -213,9 +213,11 @@ def _revive(records: Records, entry: AttemptEntry) -> None:
     job.segments[attempt.frames.first].live[attempt.epoch] = attempt
 
 
-def begin_anew(job: Job) -> None:
+def begin_anew(job: Job, now: float) -> None:
     """Before anything was committed, and while nothing is held, a crew binds nobody."""
     held = any(segment.live for segment in job.unfinished.values())
     if not job.segments_committed and not held:
         job.crews.clear()
         job.started = False
+        if job.state in (JobState.BENCHMARKING, JobState.PROCESSING):
+            job.move(JobState.WAITING_FOR_CLIENTS, now)

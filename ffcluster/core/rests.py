@@ -45,9 +45,8 @@ class Rests:
     def rest_whole(self, worker: Worker, error: ErrorReport, now: float) -> None:
         """Give a worker nothing for a while, because its machine cannot go on."""
         rest_s = meaning_of(error.code).rest_s
-        known = worker.quarantines.get(WHOLE_WORKER)
         begun = quarantine.rest_whole(worker.quarantines, error.message, now, rest_s)
-        if known is None:
+        if begun is not None:
             self._begun(worker, begun)
 
     def _begun(self, worker: Worker, begun: Quarantine) -> None:

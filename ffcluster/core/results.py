@@ -10,7 +10,6 @@ import attrs
 from ffcluster.core.crews import Crew, Kind
 from ffcluster.core.job import Job
 from ffcluster.core.judge import Judge
-from ffcluster.core.judgement import culprits
 from ffcluster.core.model import Contribution, ResultReport
 from ffcluster.core.segment import Attempt, AttemptFailure, Segment
 from ffcluster.errors import Code, ErrorReport
@@ -132,7 +131,7 @@ def segment_error(segment: Segment) -> ErrorReport:
     failures = segment.failures
     last = failures[-1]
     first, final = segment.frames.first, segment.frames.stop - 1
-    workers = len(culprits(failures))
+    workers = len({failure.post_key.worker_id for failure in failures})
     where = f" on {workers} different workers" if workers > 1 else ""
     return ErrorReport(
         last.error.code,

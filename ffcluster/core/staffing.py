@@ -167,6 +167,7 @@ class Staffing:
             self._try_latecomers(job)
         if job.crews and not job.ended:
             self._stand_in(job)
+        self._records.journal.job(job)
 
     def _dissolve(self, job: Job) -> None:
         """Before anything was committed, a crew that is gone binds nobody."""

@@ -80,16 +80,18 @@ class Program(service.MultiService):
 def coordinator_program(reactor: Any, settings: Any) -> Program:
     """Make the process of a coordinator.
 
-    Ends with 0 on SIGTERM, with 1 when it cannot start or, told to stop after its film, when a job
-    failed.
+    Ends with 0 on SIGTERM, with 1 when it cannot start, when what changes cannot be stored any more
+    or, told to stop after its film, when a job failed.
     """
+    from ffcluster.services.clock import keep_steady
     from ffcluster.services.coordinator import CoordinatorService
 
+    keep_steady(reactor)
     program = Program(reactor)
     coordinator = CoordinatorService(reactor, settings)
     coordinator.setServiceParent(program)  # type: ignore[no-untyped-call]
     coordinator.started.addErrback(program.fail)
-    coordinator.finished.addCallback(program.end)
+    coordinator.finished.addCallbacks(program.end, program.fail)
     program.on_signal(signal.SIGTERM, lambda: program.end(EXIT_OK))
     return program
 
@@ -100,8 +102,10 @@ def worker_program(reactor: Any, settings: Any) -> Program:
     The first SIGTERM drains it and ends with 0, a second stops it at once. A worker that is not
     persistent ends with the code it gives when its connection fails or is lost.
     """
+    from ffcluster.services.clock import keep_steady
     from ffcluster.services.worker import WorkerService
 
+    keep_steady(reactor)
     program = Program(reactor)
     worker = WorkerService(reactor, settings)
     worker.setServiceParent(program)  # type: ignore[no-untyped-call]

@@ -212,9 +212,9 @@ def refreshes_gradually(sample: bytes, extradata: bytes) -> bool:
 
 def nal_units(codec: str, extradata: bytes, sample: memoryview) -> Iterator[memoryview]:
     """The NAL units of an H.264 or HEVC sample, laid out as its stream's header says."""
-    if extradata[:1] == b"\x01" and len(extradata) > 21:
-        size_byte = extradata[4 if codec == "h264" else 21]
-        return _length_prefixed(sample, (size_byte & 3) + 1)
+    place = 4 if codec == "h264" else 21
+    if extradata[:1] == b"\x01" and len(extradata) > place:
+        return _length_prefixed(sample, (extradata[place] & 3) + 1)
     return (memoryview(unit) for unit in _annex_b(bytes(sample)))
 
 

@@ -34,7 +34,8 @@ from ffcluster.media.platform import remove
 from ffcluster.media.progress import Progress
 from ffcluster.media.runner import Finished, Runner, Running
 
-_NO_SPACE = "No space left on device"
+# What ENOSPC and EDQUOT are called in the C locale.
+_NO_SPACE = ("No space left on device", "Disk quota exceeded")
 
 
 class PieceEncoder:
@@ -160,14 +161,22 @@ class PieceEncoder:
                 f"{self._order.stall_timeout_s:g} s and was ended",
                 detail=detail,
             )
+        self._need_room(finished, command)
         if finished.returncode == 0 and finished.ended:
             return
-        if _NO_SPACE in finished.stderr_tail:
-            raise DiskFull(message="There is no room left for the result", detail=detail)
         raise EncodeFailed(
             message=f"{self._order.encoder} failed on {self._order.frames}: {_outcome(finished)}",
             detail=detail,
         )
+
+    def _need_room(self, finished: Finished, command: Command) -> None:
+        # Exit code 0 proves nothing: ffmpeg 5 has it even when its last write found no room.
+        if any(words in finished.stderr_tail for words in _NO_SPACE):
+            raise DiskFull(
+                message=f"No space left to write {self._result.name} in {self._result.parent}.",
+                advice="Free some space there, or choose another directory.",
+                detail=_evidence(finished, command),
+            )
 
     async def _decode(self, shown: Path | None, frames: int) -> int:
         if shown is None:
@@ -180,6 +189,7 @@ class PieceEncoder:
                 pix_fmt=picture_format(self._order, self._arguments),
             )
         finished = await self._ffmpeg(command)
+        self._need_room(finished, command)
         if finished.returncode != 0 or not finished.ended:
             raise ResultInvalid(
                 message=f"The result of {self._order.frames} does not decode: {_outcome(finished)}",

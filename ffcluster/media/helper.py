@@ -25,6 +25,7 @@ class SourceSession:
 
     def __init__(self) -> None:
         self._cutter: Any = None
+        self._borders: Any = None
 
     def index(self, call: dict[str, Any], report: Callable[[float], None]) -> Any:
         """Index a source; see `ffcluster.media.scan`."""
@@ -54,10 +55,35 @@ class SourceSession:
         )
 
     def check(self, call: dict[str, Any], report: Callable[[float], None]) -> Any:
-        """Demux a result; see `ffcluster.media.results`."""
+        """Demux a result, and compare it with the source; see `ffcluster.media.results`."""
+        from ffcluster.media.confine import confined, time_limit_s
         from ffcluster.media.results import examine
 
-        return examine(Path(call["result"]), call["codec"], call["frames"])
+        result = Path(call["result"])
+        compare = self._comparison(call) if call["borders"] else None
+        try:
+            with confined(time_limit_s(result), call["pixels"]):
+                return examine(result, call["codec"], call["frames"], compare)
+        except MemoryError:
+            raise HelperError(
+                "result_invalid",
+                "A segment's result is not valid: reading it takes more memory than it may",
+            ) from None
+
+    def _comparison(self, call: dict[str, Any]) -> Any:
+        from ffcluster.media.borders import Borders, Segment
+
+        if self._borders is None:
+            self._borders = Borders(Path(call["source"]), Path(call["index"]))
+        borders = call["borders"]
+        segment = Segment(
+            first=borders["first"],
+            frames=call["frames"],
+            filters=[(name, dict(options)) for name, options in borders["filters"]],
+            context=borders["context"],
+            others=tuple(borders["others"]),
+        )
+        return partial(self._borders.compare, segment=segment)
 
     def verify(self, call: dict[str, Any], report: Callable[[float], None]) -> Any:
         """Compare a finished file with its source; see `ffcluster.media.proof`."""

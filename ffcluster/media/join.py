@@ -114,7 +114,8 @@ class Joiner:
 
         Args:
             result: The segment's file; may be deleted when the Deferred has fired.
-            frames: The segment; must start where the last one stopped.
+            frames: The segment; must start where the last one stopped, or after that if the job
+                may do without what lies between (`JobSpec.allow_missing`).
             report: What was found in the file.
 
         Raises:
@@ -139,7 +140,9 @@ class Joiner:
         return Deferred.fromCoroutine(self._abort())
 
     async def _append(self, result: Path, frames: FrameRange, report: ResultReport) -> None:
-        if frames.first != self._next_frame:
+        if frames.first < self._next_frame or not (
+            frames.first == self._next_frame or self._spec.allow_missing
+        ):
             raise JoinFailed(
                 message=f"segment {frames} does not follow frame {self._next_frame}",
             )
@@ -209,6 +212,7 @@ class Joiner:
             "conversion": str(self._conversion_path.absolute()) if self._conversion else None,
             "in_band": self._in_band,
             "keeps_timing": self._keeps_timing,
+            "gaps": self._spec.allow_missing,
             "delay": self._reorder_frames,
         }
 

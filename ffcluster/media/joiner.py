@@ -4,6 +4,8 @@ Frames are known by their index: the packet of rank r in segment [a, b) shows so
 and gets that frame's time, whatever the encoder wrote. Other streams are read from the source
 beside it, no further than the video has come, so that all are interleaved as they are shown.
 Segments are read one at a time; nothing grows with their number but the muxer's own tables.
+Where segments are missing, and may be, the rest keeps its times: the picture before a gap stays
+until the next one comes, in every container, since none has a time at which a picture ends.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ class JoinSession:
         self._offset = rescale(call["start_us"], _MICROSECOND, self._base)
         self._delay = int(call["delay"])
         self._step = int(header["step"])
-        self._position = 0
+        self._next_frame = 0
+        # Times of the last frames that were joined, as far back as decoding times reach.
+        self._recent: list[int] = []
         return True
 
     def append(self, call: dict[str, Any], report: Callable[[float], None]) -> Any:
@@ -65,7 +69,7 @@ class JoinSession:
             container, video = open_result(path)
             with container:
                 if self._output is None:
-                    self._open_output(video)
+                    self._open_output(video, call["first"])
                 placed = self._place(times, call["first"], call["stop"], video)
                 self._write(video, (p for p in container.demux(video) if p.size), placed)
         except (av.error.FFmpegError, BitstreamError) as cause:
@@ -74,10 +78,11 @@ class JoinSession:
 
     def finish(self, call: dict[str, Any], report: Callable[[float], None]) -> Any:
         """Write what is left of the other streams and end the container."""
-        if self._call["keeps_timing"] and self._position != self._index.frames:
+        is_whole = self._next_frame == self._index.frames or self._call["gaps"]
+        if self._call["keeps_timing"] and not is_whole:
             raise HelperError(
                 "join_failed",
-                f"{self._position} of {self._index.frames} frames were joined",
+                f"{self._next_frame} of {self._index.frames} frames were joined",
             )
         try:
             self._beside.write_until(None)
@@ -93,14 +98,14 @@ class JoinSession:
         with container:
             return [p.pts or 0 for p in container.demux(video) if p.size]
 
-    def _open_output(self, template: VideoStream) -> None:
+    def _open_output(self, template: VideoStream, first: int) -> None:
         call = self._call
         container = call["container"]
         output = av.open(
             f"file:{call['target']}",
             "w",
             format=_FORMATS[container],
-            container_options={"max_interleave_delta": _INTERLEAVE_US} | self._exact_edits(),
+            container_options={"max_interleave_delta": _INTERLEAVE_US} | self._exact_edits(first),
             buffer_size=_BUFFER_BYTES,
         )
         video = output.add_stream_from_template(template, opaque=True)
@@ -119,11 +124,11 @@ class JoinSession:
         self._beside.started()
         self._output, self._video = output, video
 
-    def _exact_edits(self) -> dict[str, str]:
+    def _exact_edits(self, first: int) -> dict[str, str]:
         """Let edit lists count finely enough to say exactly when a late video starts."""
         if self._call["container"] not in ("mp4", "mov"):
             return {}
-        start_ms = (self._index.shown[0] - self._offset) * self._base * 1000
+        start_ms = (self._index.shown[first] - self._offset) * self._base * 1000
         if start_ms.denominator == 1:
             return {}
         return {"movie_timescale": str(self._base.denominator)}
@@ -138,20 +143,25 @@ class JoinSession:
     def _place(
         self, times: list[int], first: int, stop: int, video: VideoStream
     ) -> Iterator[tuple[int, int, int]]:
-        if self._call["keeps_timing"]:
-            if len(times) != stop - first or first != self._position:
-                raise HelperError("join_failed", f"segment [{first}, {stop}) is not what it was")
-            return self._by_index(times, first)
-        return self._by_own_times(times, video)
+        if not self._call["keeps_timing"]:
+            return self._by_own_times(times, video)
+        follows = first == self._next_frame or (self._call["gaps"] and first > self._next_frame)
+        if len(times) != stop - first or not follows:
+            raise HelperError("join_failed", f"segment [{first}, {stop}) is not what it was")
+        self._next_frame = stop
+        return self._by_index(times, first)
 
     def _by_index(self, times: list[int], first: int) -> Iterator[tuple[int, int, int]]:
         """(pts, dts, duration) of each packet: the rank says which source frame it shows."""
         shown, end = self._index.shown, self._index.end_ticks
         last = self._index.frames - 1
+        joined = [*self._recent, *shown[first : first + len(times)]]
+        before = len(self._recent)
+        self._recent = joined[-self._delay :] if self._delay else []
         for position, rank in enumerate(ranks(times)):
             frame = first + rank
             following = shown[frame + 1] if frame < last else end
-            dts = decode_time(shown, first + position, self._delay, self._step)
+            dts = decode_time(joined, before + position, self._delay, self._step)
             yield shown[frame] - self._offset, dts - self._offset, following - shown[frame]
 
     def _by_own_times(self, times: list[int], video: VideoStream) -> Iterator[tuple[int, int, int]]:
@@ -191,7 +201,6 @@ class JoinSession:
             written.time_base = self._time_base
             written.pts, written.dts, written.duration = pts, dts, duration
             assert_open.mux_one(written)
-            self._position += 1
 
     def _prefix(self, video: VideoStream) -> bytes:
         if not self._call["in_band"]:

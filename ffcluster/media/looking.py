@@ -19,6 +19,8 @@ from ffcluster.media.limits import MAX_PIXELS
 
 _FINE_SAMPLES = 160 * 90
 _COARSE_SAMPLES = 32 * 18
+# A coarse sample is the mean of at least so many pixels, or encoders' blocks would show in it.
+_BLOCK_PIXELS = 64
 # Frames are numbered by their time while they pass filters.
 _TICK = Fraction(1, 25)
 # Filters that take these from the picture's aspect ratio, which the graph is not told.
@@ -50,6 +52,8 @@ def decoded(
     context.flags |= Flags.copy_opaque.value
     if not context.is_open:
         context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
+        # A thread would cost more address space than the few pictures are worth.
+        context.thread_count = 1
     context.flush_buffers()
     for number, packet in packets:
         packet.opaque = number
@@ -83,7 +87,8 @@ def reduced(frame: VideoFrame, size: tuple[int, int]) -> Picture:
     """
     try:
         fine = _gray(frame, size, _FINE_SAMPLES)
-        coarse = _gray(fine, size, _COARSE_SAMPLES)
+        blocks = size[0] * size[1] // _BLOCK_PIXELS
+        coarse = _gray(fine, size, min(_COARSE_SAMPLES, max(1, blocks)))
     except (ValueError, av.error.FFmpegError) as cause:
         raise IncomparableError(str(cause)) from cause
     return Picture(_samples(fine), _samples(coarse))

@@ -36,7 +36,7 @@ class PictureFinder:
             "av1": self._in_av1,
             "vp9": self._in_vp9,
         }
-        self._look = known.get(codec, lambda sample: len(sample) > 0)
+        self._look: Callable[[memoryview], bool] = known.get(codec, _any)
 
     def shows(self, sample: memoryview) -> bool:
         """Whether this packet brings a picture that is shown.
@@ -68,10 +68,9 @@ class PictureFinder:
             if kind == _AV1_SEQUENCE:
                 # seq_profile(3), still_picture(1), reduced_still_picture_header(1)
                 self._is_still = bool(payload[0] & 0x08)
-            elif kind in (_AV1_HEADER, _AV1_FRAME):
-                # show_existing_frame(1), frame_type(2), show_frame(1)
-                if self._is_still or payload[0] & 0x90:
-                    return True
+            # show_existing_frame(1), frame_type(2), show_frame(1)
+            elif kind in (_AV1_HEADER, _AV1_FRAME) and (self._is_still or payload[0] & 0x90):
+                return True
         return False
 
     def _in_vp9(self, sample: memoryview) -> bool:
@@ -82,6 +81,10 @@ class PictureFinder:
                 return True
             start += size
         return False
+
+
+def _any(sample: memoryview) -> bool:
+    return len(sample) > 0
 
 
 def _superframe(sample: memoryview) -> list[int]:

@@ -82,7 +82,7 @@ class Platform:
         if self.setsid:
             words += [self.setsid]
         if self.setpriv:
-            words += [self.setpriv, "--pdeathsig", "TERM", "--"]
+            words += [self.setpriv, "--pdeathsig", "KILL", "--"]
         if self.nice and niceness > 0:
             words += [self.nice, "-n", str(niceness)]
         return tuple(words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -192,10 +192,11 @@ def _compare_times(
         if call["frames"] is not None and len(pts) != call["frames"]:
             raise _fail(f"The finished file has {len(pts)} frames, not {call['frames']}")
         return Fraction(0), Fraction(0)
-    if len(pts) != index.frames:
+    expected = _present(index, call["missing"])
+    if len(pts) != len(expected):
         raise _fail(
-            f"The finished file has {len(pts)} frames, not {index.frames}",
-            expected=index.frames,
+            f"The finished file has {len(pts)} frames, not {len(expected)}",
+            expected=len(expected),
             found=len(pts),
         )
     source_base = Fraction(*index.header["video"]["time_base"])
@@ -204,14 +205,16 @@ def _compare_times(
     shift_s = Fraction(0)
     if rounds and found.side_start_s is not None and found.side_start_s <= _ROUNDING_S:
         # Matroska has no times below 0: where sound starts earlier, all is moved to let it.
-        shift_s = max(Fraction(0), pts[0] * base - (index.shown[0] - offset) * source_base)
+        shift_s = max(
+            Fraction(0), pts[0] * base - (index.shown[expected[0]] - offset) * source_base
+        )
     # All in one common integer unit: fractions of a hundred thousand frames would take seconds.
     unit = Fraction(1, math.lcm(base.denominator, source_base.denominator, shift_s.denominator))
     ours, theirs = int(base / unit), int(source_base / unit)
     limit, shift = int(_ROUNDING_S / unit) if rounds else 0, int(shift_s / unit)
     largest = 0
-    for frame, (time, shown) in enumerate(zip(pts, index.shown, strict=True)):
-        difference = abs(time * ours - shift - (shown - offset) * theirs)
+    for frame, time in zip(expected, pts, strict=True):
+        difference = abs(time * ours - shift - (index.shown[frame] - offset) * theirs)
         if difference > limit:
             raise _fail(
                 f"Frame {frame} is shown {float(difference * unit) * 1000:.3f} ms off its time",
@@ -219,6 +222,14 @@ def _compare_times(
             )
         largest = max(largest, difference)
     return largest * unit, shift_s
+
+
+def _present(index: MediaIndex, missing: list[list[int]]) -> Sequence[int]:
+    """The source's frames that the finished file must have."""
+    if not missing:
+        return range(index.frames)
+    absent = {frame for first, stop in missing for frame in range(first, stop)}
+    return [frame for frame in range(index.frames) if frame not in absent]
 
 
 def _compare_payloads(call: dict[str, Any], copies: dict[int, int], found: _Demuxed) -> None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from ffcluster.core.media import MediaSummary, VideoFormat
 from ffcluster.core.model import EncodeOrder, PreRoll, ResultReport
 from ffcluster.core.timeline import FrameRange, TimeBase
-from ffcluster.errors import FfclusterError
+from ffcluster.encoders.filters import checked_filter
+from ffcluster.encoders.pixfmt import describe
+from ffcluster.errors import FfclusterError, HelperDied, ResultInvalid
 from ffcluster.media.carry import SourceFacts, StreamFact
 from ffcluster.media.lines import LineProcess
 from ffcluster.media.runner import Runner, python_command
 
 _KEYFRAMES = {PreRoll.KEYFRAME: 1, PreRoll.TWO_KEYFRAMES: 2, PreRoll.WHOLE: None}
+
+# Segments that one result may have been exchanged with.
+_KEPT_CUTS = 64
 
 
 @attrs.frozen
@@ -41,7 +47,10 @@ class Piece:
 
 
 class SourceHelper:
-    """The helper process of one source. It starts at the first call, and again after it died.
+    """The helper processes of one source. Each starts at its first call, and again after it died.
+
+    Results are looked at in a process of their own: a cut waits for no check, and what a result
+    does to its reader hurts no cut.
 
     All methods fail with `HelperDied`, which a retry may cure, when the process ends in between.
     """
@@ -50,6 +59,10 @@ class SourceHelper:
         self._lines = LineProcess(
             runner, python_command("ffcluster.media.helper"), "The process that reads the source"
         )
+        self._checks = LineProcess(
+            runner, python_command("ffcluster.media.helper"), "The process that checks results"
+        )
+        self._cuts: deque[FrameRange] = deque(maxlen=_KEPT_CUTS)
         self._source: Path | None = None
         self._index_path: Path | None = None
 
@@ -109,6 +122,7 @@ class SourceHelper:
             SourceDamaged: The source is not what it was when it was indexed.
             DiskFull: There is no room for the piece.
         """
+        self._cuts.append(frames)
         answer = self._lines.call(
             "cut",
             first=frames.first,
@@ -121,28 +135,82 @@ class SourceHelper:
         return answer.addCallback(_piece)
 
     def check(self, result: Path, order: EncodeOrder) -> Deferred[ResultReport]:
-        """Demux a worker's result.
+        """Demux a worker's result; if frames are to be proven, compare it with the source too.
+
+        Pictures near the segment's borders are decoded from both. That is left out where the job's
+        filters cannot be repeated for single pictures; `border_psnr_db` is then None.
 
         Raises:
             WrongFrameCount: It does not hold exactly the segment's frames.
-            ResultInvalid: It is not one whole Matroska video stream of the profile's codec.
+            ResultInvalid: It is not one whole Matroska video stream of the profile's codec, size
+                and pixel format, shows other pictures than the source, or cannot be read safely.
+            SourceDamaged: The source is not what it was when it was indexed.
         """
-        answer = self._lines.call(
-            "check",
-            result=str(result.absolute()),
-            codec=order.profile.codec.value,
-            frames=len(order.frames) if order.counts_frames else None,
-        )
-        return answer.addCallback(lambda data: ResultReport(**data))
+        return Deferred.fromCoroutine(self._check(result, order))
+
+    async def _check(self, result: Path, order: EncodeOrder) -> ResultReport:
+        call: dict[str, Any] = {
+            "result": str(result.absolute()),
+            "codec": order.profile.codec.value,
+            "frames": len(order.frames) if order.counts_frames else None,
+            "pixels": 4 * order.video.width * order.video.height,
+            "borders": self._borders(order),
+        }
+        if call["borders"]:
+            call |= self._files()
+        try:
+            answer = await self._checks.call("check", **call)
+        except HelperDied:
+            # Once may be an accident; twice is the file's doing.
+            try:
+                answer = await self._checks.call("check", **call)
+            except HelperDied as again:
+                raise ResultInvalid(
+                    message="A segment's result is not valid: the process that reads it ends",
+                    detail=again.detail,
+                ) from again
+        report = ResultReport(**answer)
+        _compare_format(report, order)
+        return report
+
+    def _borders(self, order: EncodeOrder) -> dict[str, Any] | None:
+        profile, frames = order.profile, order.frames
+        if not (order.decoded_check and order.counts_frames) or profile.needs_single_segment:
+            return None
+        checked = (checked_filter(f) for f in profile.filters)
+        others = (cut for cut in dict.fromkeys(reversed(self._cuts)) if cut != frames)
+        return {
+            "first": frames.first,
+            "filters": [(f.name, f.options) for f in checked],
+            "context": profile.context_frames,
+            "others": [cut.first for cut in others if len(cut) == len(frames)],
+        }
 
     def close(self) -> Deferred[None]:
-        """End the process."""
-        return self._lines.close()
+        """End the processes."""
+        closing = [self._lines.close(), self._checks.close()]
+        return gatherResults(closing, consumeErrors=True).addCallback(lambda _: None)
 
     def _files(self) -> dict[str, Any]:
         if self._source is None or self._index_path is None:
             raise FfclusterError(message="no source was indexed yet")
         return {"source": str(self._source.absolute()), "index": str(self._index_path.absolute())}
+
+
+def _compare_format(report: ResultReport, order: EncodeOrder) -> None:
+    """Refuse pixels of another kind than the profile names."""
+    profile, found = order.profile, describe(report.pix_fmt)
+    named = describe(profile.pix_fmt) if profile.pix_fmt else None
+    wrong = found is not None and (
+        (named is not None and not found.holds_the_same_as(named))
+        or profile.bit_depth not in (None, found.depth)
+    )
+    if wrong:
+        asked = profile.pix_fmt or f"{profile.bit_depth} bits per sample"
+        raise ResultInvalid(
+            message=f"A segment's result is not valid: it is {report.pix_fmt}, not {asked}",
+            detail={"pix_fmt": report.pix_fmt},
+        )
 
 
 def video_format(data: dict[str, Any]) -> VideoFormat:

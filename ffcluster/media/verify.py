@@ -6,6 +6,7 @@ Nothing is published before `verify_published` has returned; `compare_files` is 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -13,6 +14,7 @@ from twisted.internet import threads
 from twisted.internet.defer import Deferred
 
 from ffcluster.core.model import JobSpec
+from ffcluster.core.timeline import FrameRange
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.errors import VerificationFailed
 from ffcluster.media.carry import CarryPlan
@@ -89,6 +91,7 @@ def verify_published(
     *,
     keeps_timing: bool = True,
     frames: int | None = None,
+    missing: Sequence[FrameRange] = (),
 ) -> Deferred[PublishedReport]:
     """Demux the finished file and compare it with the source's index and the plan.
 
@@ -101,13 +104,14 @@ def verify_published(
         carry: What else of the source the output must have.
         keeps_timing: Whether each frame must have the source's time.
         frames: Number of frames where filters changed it; only without `keeps_timing`.
+        missing: Frames of the source that are not to be in it.
 
     Raises:
         VerificationFailed: Frames, times, order, streams or copied packets are not right.
         HelperDied: The helper ended; a retry may help.
     """
     return Deferred.fromCoroutine(
-        _verify(runner, target, source, index_path, spec, carry, keeps_timing, frames)
+        _verify(runner, target, source, index_path, spec, carry, keeps_timing, frames, missing)
     )
 
 
@@ -120,6 +124,7 @@ async def _verify(
     carry: CarryPlan,
     keeps_timing: bool,
     frames: int | None,
+    missing: Sequence[FrameRange],
 ) -> PublishedReport:
     lines = _helper(runner)
     try:
@@ -134,6 +139,7 @@ async def _verify(
             start_us=carry.start_us,
             keeps_timing=keeps_timing,
             frames=frames,
+            missing=[(gap.first, gap.stop) for gap in missing],
         )
     finally:
         await lines.close()

@@ -79,8 +79,10 @@ class ClientSession:
             self.welcome = await self._greeting
         except defer.TimeoutError as error:
             raise Unreachable(message=f"{self._address.authority} does not greet.") from error
+        self._liveness.agree(self.welcome.heartbeat_s)
         if self._connection is not None:
-            self._tending.start(_TEND_EVERY_S, now=False)
+            every_s = min(_TEND_EVERY_S, self._liveness.look_every_s)
+            self._tending.start(every_s, now=False)
 
     @property
     def is_open(self) -> bool:

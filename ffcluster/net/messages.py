@@ -117,7 +117,7 @@ class Failure:
 
 
 @attrs.frozen
-class BlobRef:
+class Piece:
     """A file to fetch: path below the coordinator's URL, size and SHA-256 (hex)."""
 
     path: str = attrs.field(validator=validators.matches_re(r"/v1/[A-Za-z0-9_/-]{1,256}"))
@@ -133,7 +133,7 @@ class Offer:
     epoch: int = attrs.field(validator=_COUNT)
     job_id: str = attrs.field(validator=_ID)
     order: EncodeOrder
-    piece: BlobRef
+    piece: Piece
     upload: str = attrs.field(validator=validators.matches_re(r"/v1/[A-Za-z0-9_/-]{1,256}"))
 
 
@@ -151,7 +151,10 @@ class Resume:
 
 @attrs.frozen
 class Revoke:
-    """The attempt is no longer wanted: stop it and forget it. No answer is needed."""
+    """Nothing more of the attempt is needed: stop it and forget it. No answer is needed.
+
+    It was overtaken, its job ended, or what the worker delivered is stored.
+    """
 
     TYPE: ClassVar[str] = "revoke"
     epoch: int = attrs.field(validator=_COUNT)

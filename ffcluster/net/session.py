@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import attrs
@@ -94,9 +95,13 @@ class BackOff:
     limit_s: float = 60.0
     failures: int = 0
 
-    def failed(self) -> float:
-        """Count a failure and say how many seconds to wait."""
-        mean_s = min(self.base_s * 2.0**self.failures, self.limit_s)
+    def failed(self, within_s: float = math.inf) -> float:
+        """Count a failure and say how many seconds to wait.
+
+        Args:
+            within_s: No mean is longer; for one who is awaited.
+        """
+        mean_s = min(self.base_s * 2.0**self.failures, self.limit_s, within_s)
         self.failures = min(self.failures + 1, 32)
         # Half of the delay is random, so that many workers do not come back at the same moment.
         return min(mean_s * (0.5 + self.random()), self.limit_s)

@@ -20,15 +20,17 @@ from ffcluster.core.events import (
     SegmentLost,
 )
 from ffcluster.core.job import Job
-from ffcluster.core.model import JobId, JobOutcome
+from ffcluster.core.model import JobId
 from ffcluster.encoders.registry import Registry
-from ffcluster.errors import BlobDamaged, BlobLost, ErrorReport, PlaceTaken
+from ffcluster.errors import BlobDamaged, BlobLost, ErrorReport
 from ffcluster.net.bulk_server import Readable
 from ffcluster.services import making
 from ffcluster.services.background import Background
 from ffcluster.services.openjobs import OpenJobs
+from ffcluster.services.publication import PlaceTaken
 from ffcluster.services.shelf import TicketShelf
 from ffcluster.steps import Step, reached
+
 
 class Assembly:
     """Joins, verifies and publishes.
@@ -57,9 +59,7 @@ class Assembly:
 
     def append(self, effect: JoinSegment) -> None:
         """Append a committed result to its job's join."""
-        self._background.start(
-            self._append(effect), lambda error: JoinFailed(effect.job_id, error)
-        )
+        self._background.start(self._append(effect), lambda error: JoinFailed(effect.job_id, error))
 
     async def _append(self, effect: JoinSegment) -> Event | None:
         media, job = self._jobs[effect.job_id], self._job(effect.job_id)
@@ -67,9 +67,7 @@ class Assembly:
         try:
             if effect.blob is None:
                 raise BlobLost(message=f"It is not known where the result of {effect.frames} is.")
-            await media.append(
-                effect.epoch, effect.frames, effect.report, effect.blob, mixes=mixes
-            )
+            await media.append(effect.epoch, effect.frames, effect.report, effect.blob, mixes=mixes)
         except (BlobLost, BlobDamaged) as error:
             return _lost(effect.job_id, error, effect.frames.first)
         return None
@@ -82,9 +80,7 @@ class Assembly:
 
     def finish(self, effect: FinishJoin) -> None:
         """End a job's join, verify the file, and choose its place."""
-        self._background.start(
-            self._finish(effect), lambda error: JoinFailed(effect.job_id, error)
-        )
+        self._background.start(self._finish(effect), lambda error: JoinFailed(effect.job_id, error))
 
     async def _finish(self, effect: FinishJoin) -> Event:
         media, job = self._jobs[effect.job_id], self._job(effect.job_id)
@@ -113,10 +109,12 @@ class Assembly:
             return JobVerified(effect.job_id, taken.outcome)
         return JobPublished(effect.job_id, outcome)
 
-    def show(self, job_id: JobId, outcome: JobOutcome) -> None:
+    def show(self, job: Job) -> None:
         """Let a completed job's file be fetched."""
-        output = Readable(Path(outcome.path), outcome.size_bytes, outcome.sha256)
-        self._shelf.show_output(job_id, output)
+        made = job.outcome
+        if made is not None:
+            output = Readable(Path(made.path), made.size_bytes, made.sha256)
+            self._shelf.show_output(job.id, output)
 
     def _job(self, job_id: JobId) -> Job:
         return self._state.jobs[job_id]

@@ -29,6 +29,7 @@ from ffcluster.services.values import (
     BadValue,
     is_loopback,
 )
+from ffcluster.store.opening import DEFAULT_URL
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +50,7 @@ class ServerSettings:
         retry_delay_s: Pause before a failed segment is tried again.
         token: Secret that every peer must show, or None for loopback without one.
         state_dir: Where the coordinator keeps uploads, pieces, results and its database.
-        database: Where jobs are written down, as a URL; None for a file in `state_dir`.
+        database: Where jobs are written down, as a URL.
         max_disk_bytes: Most that uploads and results may take up, or None.
         min_free_bytes: Space to keep free in `state_dir`.
         keep_failed_s: How long the results of a failed job are kept.
@@ -86,7 +87,7 @@ class ServerSettings:
     state_dir: Path = attrs.field(
         factory=lambda: platformdirs.user_state_path("ffcluster", appauthor=False) / "coordinator"
     )
-    database: str | None = attrs.field(default=None, repr=False)
+    database: str = attrs.field(default=DEFAULT_URL, repr=False)
     max_disk_bytes: int | None = None
     min_free_bytes: int = GIB
     keep_failed_s: float = 86_400.0

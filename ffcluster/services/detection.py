@@ -24,6 +24,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from ffcluster import __version__, encoders
+from ffcluster.converting import to_jsonable
 from ffcluster.core.model import Capability, CapabilityKey, Diagnosis, PluginSummary, Trouble
 from ffcluster.encoders.backend import Machine, Probe, ProbeOutcome
 from ffcluster.encoders.build import FfmpegBuild
@@ -35,7 +36,6 @@ from ffcluster.media.detect import OnAnswer, detect
 from ffcluster.media.machine import Whereabouts, look_at_machine
 from ffcluster.media.platform import chooses_device
 from ffcluster.media.runner import Runner
-from ffcluster.net.codec import to_jsonable
 from ffcluster.services.statefile import StateFile
 
 log = Logger()

@@ -80,7 +80,7 @@ class EffectRunner:
         *,
         session_of: Callable[[WorkerId], Session | None],
         changed: Callable[[JobId], None],
-        closed: Callable[[JobId], None],
+        closed: Callable[[Job], None],
     ) -> None:
         self._state = state
         self._jobs = jobs
@@ -128,15 +128,15 @@ class EffectRunner:
     @carry_out.register
     def _(self, effect: CloseJob) -> None:
         job = self._state.jobs.get(effect.job_id)
-        if job is not None:
-            reached(Step.OUTPUT_TOLD)
-            _log_end(job)
-            if job.outcome is not None:
-                self._assembly.show(job.id, job.outcome)
         closing = self._jobs.close(effect.job_id, keep=effect.keep)
         if not effect.keep:
             self._holdings.drop_all(effect.job_id)
-        self._background.aside(closing.addCallback(lambda _: self._closed(effect.job_id)))
+        if job is not None:
+            reached(Step.OUTPUT_TOLD)
+            _log_end(job)
+            self._assembly.show(job)
+            closing.addCallback(lambda _: self._closed(job))
+        self._background.aside(closing)
 
     @carry_out.register
     def _(self, effect: ForgetJob) -> None:
@@ -188,7 +188,7 @@ class EffectRunner:
             Readable(cut.path, cut.size_bytes, cut.sha256),
             media.result_limit_bytes(effect.frames),
         )
-        piece = messages.BlobRef(piece_path, cut.size_bytes, cut.sha256)
+        piece = messages.Piece(piece_path, cut.size_bytes, cut.sha256)
         session.send(messages.Offer(effect.epoch, effect.job_id, cut.order, piece, result_path))
 
     @carry_out.register

@@ -64,6 +64,8 @@ class EmbeddedCluster:
                 port=0,
                 exactly=exactly,
                 retry_delay_s=_RETRY_DELAY_S,
+                # Whoever encodes one film may use the disk up for it.
+                min_free_bytes=0,
                 token=self._token,
                 ffmpeg=ffmpegs[0] if ffmpegs else None,
             ),

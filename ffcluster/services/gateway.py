@@ -69,8 +69,8 @@ class Desk(Protocol):
     def post(self, event: Event) -> None:
         """Take an event into the cluster's state."""
 
-    def deliver(self, worker_id: WorkerId, result: messages.Result) -> None:
-        """A worker says that a result arrived whole."""
+    def deliver(self, result: messages.Result) -> None:
+        """A worker says that the result of its live attempt arrived whole."""
 
     def holds(self, worker_id: WorkerId, epoch: Epoch) -> bool:
         """Whether the attempt is live on that worker."""
@@ -209,15 +209,13 @@ class Session:
         elif isinstance(message, (messages.Heartbeat, messages.Accepted)):
             return
         elif desk.holds(self.worker_id, Epoch(message.epoch)):
-            self._about_attempt(self.worker_id, message)
+            self._about_attempt(message)
         elif isinstance(message, messages.Result):
             desk.post(ResultSuperseded(self.worker_id, Epoch(message.epoch)))
             self.send(messages.Revoke(message.epoch))
 
     def _about_attempt(
-        self,
-        worker_id: WorkerId,
-        message: messages.Started | messages.Result | messages.Failed | messages.Returned,
+        self, message: messages.Started | messages.Result | messages.Failed | messages.Returned
     ) -> None:
         epoch = Epoch(message.epoch)
         if isinstance(message, messages.Started):
@@ -228,7 +226,7 @@ class Session:
             self._desk.post(AttemptReturned(epoch))
         else:
             proof = clean(attrs.evolve(message.proof, notes=message.proof.notes[:_MAX_NOTES]))
-            self._desk.deliver(worker_id, attrs.evolve(message, proof=proof))
+            self._desk.deliver(attrs.evolve(message, proof=proof))
 
     # --- clients -------------------------------------------------------------------------------
 

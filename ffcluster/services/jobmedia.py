@@ -35,8 +35,8 @@ from ffcluster.media.join import Joiner
 from ffcluster.media.runner import Runner
 from ffcluster.media.source import SourceHelper
 from ffcluster.media.verify import verify_published
-from ffcluster.services.joinqueue import CommittedResult, JoinQueue
 from ffcluster.services.jobsource import JobSource
+from ffcluster.services.joinqueue import CommittedResult, JoinQueue
 from ffcluster.services.publication import FinishedFile, Publication
 from ffcluster.steps import Step, reached
 from ffcluster.store import files
@@ -96,7 +96,7 @@ class JobMedia:
         self._source = JobSource(self._helper, spec, source, directory)
         self._carry: CarryPlan | None = None
         self._publication = Publication(job_id, output_dir, spec.output_name)
-        self._join = JoinQueue(self._make_joiner, blobs)
+        self._join = JoinQueue(self._make_joiner, blobs, self._publication.discard)
         self._closed = False
 
     # --- the source ----------------------------------------------------------------------------
@@ -113,6 +113,8 @@ class JobMedia:
             SourceChanged: It is not the file any more that was found earlier.
             ContainerUnsuitable: The container cannot hold what was asked for.
         """
+        # Attempts that workers kept meanwhile are asked about before this is done.
+        self.summary = expected
         await deferToThread(files.make_private, self.directory)
         await deferToThread(files.make_private, self._pieces)
         summary = await self._source.open(expected)
@@ -183,13 +185,19 @@ class JobMedia:
 
         Raises:
             WrongFrameCount, ResultInvalid: It is not what was asked for.
+            BlobLost, BlobDamaged: It is not what was delivered any more.
         """
         if order.counts_frames and proof.encoded_frames != len(order.frames):
             raise ProtocolError(
                 message=f"The worker sent a result of {proof.encoded_frames} frames where "
                 f"{len(order.frames)} were asked for."
             )
-        return await self._helper.check(self._blobs.path(blob), order)
+        try:
+            return await self._helper.check(self._blobs.path(blob), order)
+        except FfclusterError:
+            # The worker is not to blame for what happened on this disk.
+            await deferToThread(self._blobs.verify, blob)
+            raise
 
     # --- the join ------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ Reads every result back before it is joined. Decides nothing about jobs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -64,11 +64,19 @@ class JoinQueue:
     Args:
         make_joiner: Makes a joiner from `in_band` and `reorder_frames`.
         blobs: Where the results are.
+        clear: Removes what an earlier process left where the joiner will write: one that was
+            killed may leave a joiner behind that still writes to it for a moment.
     """
 
-    def __init__(self, make_joiner: Callable[[bool, int], SegmentJoiner], blobs: BlobStore) -> None:
+    def __init__(
+        self,
+        make_joiner: Callable[[bool, int], SegmentJoiner],
+        blobs: BlobStore,
+        clear: Callable[[], Awaitable[None]],
+    ) -> None:
         self._make_joiner = make_joiner
         self._blobs = blobs
+        self._clear = clear
         self._committed: list[CommittedResult] = []
         self._position = 0
         self._joiner: SegmentJoiner | None = None
@@ -178,6 +186,8 @@ class JoinQueue:
 
     async def _join(self, following: CommittedResult, generation: int) -> None:
         await self._verify(following)
+        if self._joiner is None and self._may_go_on(generation):
+            await self._clear()
         if not self._may_go_on(generation):
             return
         if self._joiner is None:

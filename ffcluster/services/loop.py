@@ -135,8 +135,7 @@ class DecisionLoop:
         for effect in effects:
             try:
                 self._carry_out(effect)
-            except Exception:
-                # The others must be carried out all the same: they are promised.
+            except Exception:  # noqa: BLE001 - the others are promised all the same
                 log.failure("cannot carry out {effect}", effect=type(effect).__name__)
         if done is not None:
             done.callback(None)

@@ -11,7 +11,6 @@ import attrs
 
 from ffcluster.core.profile import Profile
 from ffcluster.services.values import (
-    GIB,
     KIB,
     MIB,
     TIB,

@@ -35,7 +35,7 @@ from ffcluster.services.past import Past
 
 
 class Submissions(Protocol):
-    """Where new jobs and their sources come in; see `ffcluster.services.submission`."""
+    """Where new jobs and their sources come in; see `ffcluster.services.intake`."""
 
     async def submit(self, request: JobRequest) -> JobId:
         """Make a job, durably; return its id."""

@@ -13,7 +13,7 @@ import orjson
 from cattrs import BaseValidationError
 from twisted.internet.threads import deferToThread
 
-from ffcluster.net.codec import make_converter, to_jsonable
+from ffcluster.converting import make_converter, to_jsonable
 from ffcluster.store.files import make_private, storage_error
 
 T = TypeVar("T")

@@ -1,121 +1,116 @@
-"""From what a client asks for to a stored job. Refuses what cannot be done at all.
-
-The source of a job is a file that the coordinator may read, or an upload, which becomes a blob of
-the coordinator's own before the job exists.
-"""
+"""From what a client asks for to a job's full specification. Refuses what cannot be done at all."""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import attrs
 import orjson
-from twisted.internet.defer import DeferredLock
-from twisted.internet.threads import deferToThread
-from twisted.logger import Logger
 
 from ffcluster.converting import to_jsonable
-from ffcluster.core.durable import KeyEntry
-from ffcluster.core.events import Event, JobSubmitted
-from ffcluster.core.model import JobId, JobRequest, JobSpec, Source
+from ffcluster.core.model import JobRequest, JobSpec
 from ffcluster.core.profile import Profile
 from ffcluster.encoders.params import check_container, checked_profile, container_for
 from ffcluster.encoders.registry import Registry
-from ffcluster.errors import DiskFull, IdempotencyConflict, InvalidOption, Refused
+from ffcluster.errors import InvalidOption, Refused
 from ffcluster.net.messages import MAX_PRIORITY
 from ffcluster.services.config import ServerSettings
-from ffcluster.services.past import Reader
-from ffcluster.services.shelf import TicketShelf
-
-log = Logger()
 
 _LONGEST_NAME = 200
 _LONGEST_KEY = 200
 _DEFAULT_SUFFIX = ".mkv"
 
 
-class Submissions:
-    """Takes in new jobs and their sources.
+def make_spec(request: JobRequest, settings: ServerSettings, registry: Registry) -> JobSpec:
+    """Fill in what `request` leaves open, and check that it makes sense.
 
-    Args:
-        settings: The coordinator's settings.
-        registry: The plugins, which check what a profile asks for.
-        shelf: Where uploads arrive.
-        reader: Where idempotency keys of earlier requests are looked up.
-        seconds: The coordinator's clock.
-        settled: Takes an event in, with keys to store, and waits until that is durable.
-        source_of: The source of a job that is remembered, or None.
-        short_of: Why there is no room for anything new, or "".
+    Raises:
+        Refused: Not exactly one source is named.
+        InvalidOption, ContainerUnsuitable: A setting cannot be used, and which.
     """
+    if (request.server_path is None) == (request.upload_id is None):
+        raise Refused(message="A job needs either a path on the coordinator or an upload.")
+    name = request.output_name or settings.output_name or _derived_name(request.source_name)
+    check_name(name)
+    # A peer's word on what its filters need is not taken: it is worked out again.
+    profile = checked_profile(request.profile or settings.profile or Profile(), registry.schemas)
+    container = container_for(name)
+    check_container(profile, container)
+    _check_priority(request.priority)
+    if any(frame <= 0 for frame in request.cut_frames):
+        raise InvalidOption(message="Forced cuts are frame numbers above 0.", option="cut_frames")
+    exactly = settings.exactly if request.exactly is None else request.exactly
+    return JobSpec(
+        profile=profile,
+        container=container,
+        output_name=name,
+        source_name=request.source_name[:_LONGEST_NAME],
+        exactly=exactly,
+        allow_damaged=request.allow_damaged,
+        cut_frames=request.cut_frames,
+        mix=request.mix,
+        fallback=request.fallback,
+        hardware_decode=request.hardware_decode,
+        allow_missing=request.allow_missing,
+    )
 
-    def __init__(
-        self,
-        settings: ServerSettings,
-        registry: Registry,
-        shelf: TicketShelf,
-        reader: Reader,
-        *,
-        seconds: Callable[[], float],
-        settled: Callable[[Event, Sequence[KeyEntry]], Awaitable[None]],
-        source_of: Callable[[JobId], Source | None],
-        short_of: Callable[[], str],
-    ) -> None:
-        self._settings = settings
-        self._registry = registry
-        self._shelf = shelf
-        self._reader = reader
-        self._seconds = seconds
-        self._settled = settled
-        self._source_of = source_of
-        self._short_of = short_of
-        # Two requests with one key must not both find that it was never used.
-        self._keyed = DeferredLock()
 
-    def begin_upload(self, name: str, size_bytes: int) -> tuple[str, str]:
-        """Make room for an upload; return its id and path.
+def check_name(name: str) -> None:
+    """Refuse an output name that could lead anywhere but into the output directory.
 
-        Raises:
-            DiskFull: There is too little room.
-            Refused: It is too large, or too many uploads wait already.
-        """
-        self._need_room()
-        upload = self._shelf.begin_upload(name, size_bytes, self._seconds())
-        return upload.id, f"/v1/uploads/{upload.id}"
+    Raises:
+        InvalidOption: It is no plain file name.
+    """
+    plain = name == Path(name).name and not any(c in name for c in '/\\:*?"<>|')
+    printable = all(c.isprintable() for c in name)
+    short = len(name.encode()) <= _LONGEST_NAME
+    if not name or not plain or not printable or not short or name.startswith("."):
+        raise InvalidOption(
+            message=f"{name[:80]!r} is not a plain file name.",
+            advice="Give a name without directories, such as film.mp4.",
+            option="--file-name-output",
+        )
 
-    async def submit(self, request: JobRequest) -> JobId:
-        """Make a job, durably; a request that was made before under the same key is that job.
 
-        Raises:
-            InvalidOption, ContainerUnsuitable: The settings contradict each other or the container.
-            NotFound, Refused: The upload or the path cannot be used.
-            IdempotencyConflict: Its key was used for another request.
-            DiskFull: There is too little room.
-        """
-        if not request.idempotency_key:
-            return await self._make(request, ())
-        _check_key(request.idempotency_key)
-        await self._keyed.acquire()
-        try:
-            return await self._find(request) or await self._make(request, (self._key(request),))
-        finally:
-            self._keyed.release()
+def check_key(key: str) -> None:
+    """Refuse an idempotency key that could not be stored and shown.
 
-    async def _find(self, request: JobRequest) -> JobId | None:
-        """The job that the same request made before, or None."""
-        name = request.idempotency_key
-        known = await self._reader.read(lambda store: store.key(name))
-        if known is None:
-            return None
-        same = known.request_sha256 == request_sha256(request)
-        if same and request.upload_id is not None:
-            same = await self._same_upload(request.upload_id, self._source_of(known.job_id))
-        if not same:
-            raise IdempotencyConflict(
-                message=f"The key {name} belongs to job {known.job_id}, which was asked for "
-                "with other settings or another source.",
-                advice="Use another key for another job.",
-            )
-        return known.job_id
+    Raises:
+        InvalidOption: It is too long or not printable.
+    """
+    if len(key) > _LONGEST_KEY or not key.isprintable():
+        raise InvalidOption(
+            message=f"An idempotency key has up to {_LONGEST_KEY} printable characters.",
+            option="--idempotency-key",
+        )
+
+
+def request_sha256(request: JobRequest) -> str:
+    """What a request asks for, as a fingerprint; SHA-256, hex.
+
+    Which upload it names is left out: a client that did not hear the answer sends its source again,
+    and gets another id for it.
+    """
+    bare = attrs.evolve(
+        request, idempotency_key="", upload_id="upload" if request.upload_id else None
+    )
+    document = orjson.dumps(to_jsonable(bare), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(document).hexdigest()
+
+
+def _check_priority(priority: int) -> None:
+    if abs(priority) > MAX_PRIORITY:
+        raise InvalidOption(
+            message=f"A priority of {priority} is not allowed; from {-MAX_PRIORITY} to "
+            f"{MAX_PRIORITY} is.",
+            option="--priority",
+        )
+
+
+def _derived_name(source_name: str) -> str:
+    stem = Path(source_name.replace("\\", "/")).stem
+    safe = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in stem)
+    ending = f"-encoded{_DEFAULT_SUFFIX}"
+    room = safe.lstrip(".").encode()[: _LONGEST_NAME - len(ending)]
+    return (room.decode("utf-8", "ignore") or "film") + ending

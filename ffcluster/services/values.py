@@ -26,7 +26,7 @@ _FALSE = frozenset({"false", "no", "off", "0"})
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 BOOLEAN_WORDS = _TRUE | _FALSE
 MIN_TOKEN_CHARACTERS = 16
-DATABASE_SCHEMES = ("sqlite:///", "postgresql://")
+DATABASE_SCHEMES = ("sqlite:///", "postgresql://", "postgres://")
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import random
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -30,7 +30,7 @@ from ffcluster.media.runner import Runner
 from ffcluster.net import messages
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.bulk_client import BulkClient
-from ffcluster.net.session import BackOff
+from ffcluster.net.session import HEARTBEAT_S, BackOff
 from ffcluster.net.websocket import dial
 from ffcluster.services.choice import plugin_warnings
 from ffcluster.services.config import WorkerSettings
@@ -44,6 +44,8 @@ log = Logger()
 
 EXIT_UNREACHABLE, EXIT_REFUSED = 4, 5
 _MOST_HINTS = 4
+# A lease is at least six heartbeats long: whoever holds something comes back well within it.
+_BEATS_TO_COME_BACK = 2
 
 
 class WorkerService(Service):
@@ -76,6 +78,7 @@ class WorkerService(Service):
         self._living: Deferred[Any] | None = None
         self._ended: Deferred[None] = Deferred()
         self._session: WorkerSession | None = None
+        self._heartbeat_s = HEARTBEAT_S
         self._draining = False
         self.runner = Runner(reactor)
 
@@ -152,17 +155,25 @@ class WorkerService(Service):
             if not self.settings.persistent:
                 self._give_up(ErrorReport.of(error))
                 return
-            delay_s = self._back_off.failed()
+            delay_s = self._back_off.failed(self._longest_delay_s)
             log.warn(
                 "{error} Trying again in {delay} s.", error=error.message, delay=round(delay_s, 1)
             )
             await deferLater(self._reactor, delay_s, lambda: None)
 
     @property
+    def _has_work(self) -> bool:
+        return self._bench is not None and not self._bench.is_empty
+
+    @property
     def _wants_a_session(self) -> bool:
         """A worker that drains comes back for as long as it has something to deliver."""
-        has_work = self._bench is not None and not self._bench.is_empty
-        return bool(self.running) and (has_work or not self._draining)
+        return bool(self.running) and (self._has_work or not self._draining)
+
+    @property
+    def _longest_delay_s(self) -> float:
+        """A coordinator that was restarted waits for what workers hold, yet not for ever."""
+        return _BEATS_TO_COME_BACK * self._heartbeat_s if self._has_work else math.inf
 
     async def _prepare(self) -> None:
         settings = self.settings
@@ -212,6 +223,7 @@ class WorkerService(Service):
             session.greet(self._hello())
             await session.welcomed
             self._back_off.succeeded()
+            self._heartbeat_s = session.heartbeat_s
             log.info("connected to {address}", address=self._address.authority)
             return await session.ended
         finally:

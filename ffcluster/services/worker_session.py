@@ -42,6 +42,11 @@ class WorkerSession:
         self._loop = LoopingCall(self._report)
         self._loop.clock = reactor
 
+    @property
+    def heartbeat_s(self) -> float:
+        """Silence after which a side says that it is alive."""
+        return self._liveness.heartbeat_s
+
     def greet(self, hello: messages.Hello) -> None:
         """Introduce this worker."""
         self.send(hello)

@@ -42,10 +42,17 @@ class IncomingFile:
     block announces, if that is allowed. A peer whose connection broke may send a block again while
     the earlier one is still being written, so several threads may call at the same time.
 
-    What an earlier process left at `path` is gone on with after `reopen`, and overwritten without.
+    What an earlier process left at `path` is gone on with if it `resumes`, and overwritten if not.
     """
 
-    def __init__(self, path: Path, limit_bytes: int, size_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limit_bytes: int,
+        size_bytes: int | None = None,
+        *,
+        resumes: bool = False,
+    ) -> None:
         self.path = path
         self.limit_bytes = limit_bytes
         self.size_bytes = size_bytes
@@ -54,6 +61,7 @@ class IncomingFile:
         self._hash = hashlib.sha256()
         self._lock = threading.Lock()
         self._closed = False
+        self._unread = resumes
 
     @property
     def whole(self) -> bool:
@@ -61,24 +69,31 @@ class IncomingFile:
         return self.sha256 is not None
 
     def reopen(self) -> None:
-        """Go on with what lies at `path`, if anything does: make it durable and hash it.
+        """Make durable and hash what an earlier process left, so that `offset` is right.
 
-        That the bytes are the right ones is only known when all are there: then `finish` compares.
+        Otherwise that is done by the first `take`. That the bytes are the right ones is only known
+        when all are there: then `finish` compares.
 
         Raises:
             OutputUnwritable: It cannot be read.
         """
         with self._lock:
-            limit = self.limit_bytes if self.size_bytes is None else self.size_bytes
-            try:
-                with self.path.open("rb+") as file:
-                    os.fsync(file.fileno())
-                    if os.fstat(file.fileno()).st_size <= limit:
-                        self._take_over(file)
-            except FileNotFoundError:
-                return
-            except OSError as error:
-                raise storage_error(error, self.path) from error
+            self._read_partial()
+
+    def _read_partial(self) -> None:
+        if not self._unread:
+            return
+        limit = self.limit_bytes if self.size_bytes is None else self.size_bytes
+        try:
+            with self.path.open("rb+") as file:
+                os.fsync(file.fileno())
+                if os.fstat(file.fileno()).st_size <= limit:
+                    self._take_over(file)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+        self._unread = False
 
     def _take_over(self, file: BinaryIO) -> None:
         digest, offset = hashlib.sha256(), 0
@@ -112,6 +127,7 @@ class IncomingFile:
         with self._lock:
             if self._closed:
                 raise TransferFailed(message="Nothing is expected here any more.")
+            self._read_partial()
             if self.whole:
                 return
             self.write(start, data)

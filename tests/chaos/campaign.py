@@ -135,7 +135,13 @@ class Campaign:
             scenario.row, scenario.name, planned.number, planned.seed, making.name, ok=True,
             usual_s=self.usual_s[making.name],
         )  # fmt: skip
-        rig, used = await self._take(scenario.layout)
+        try:
+            rig, used = await self._take(scenario.layout)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run went wrong
+            return attrs.evolve(
+                figures, ok=False, error=f"{type(error).__name__}: {error}",
+                logs=str(self.out / f"rig-{self._rigs}"),
+            )  # fmt: skip
         run = Run(rig, chance, self.usual_s[making.name], making)
         try:
             receipt = await play(scenario, rig, run, self.expected[making.name])
@@ -147,7 +153,7 @@ class Campaign:
                 figures, ok=False, error=f"{type(error).__name__}: {error}", logs=str(logs),
                 facts=run.facts,
             )  # fmt: skip
-        if self.fresh or used + 1 >= _RUNS_OF_A_RIG:
+        if self.fresh or rig.spoilt or used + 1 >= _RUNS_OF_A_RIG:
             await rig.stop()
             rig.remove()
         else:

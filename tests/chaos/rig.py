@@ -26,7 +26,7 @@ from ffcluster.core.model import JobRequest
 from ffcluster.core.views import JobView, WorkerView
 from ffcluster.errors import FfclusterError, Unreachable
 from ffcluster.net.client import CoordinatorClient
-from tests.chaos import network
+from tests.chaos import network, volumes
 from tests.chaos.film import CUTS, Making, Wrong
 from tests.chaos.launch import CONTROL
 from tests.chaos.network import Namespace
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 LEASE_S = 3.0
 STALL_S = 2.0
 # What an encode reads of the film in one second, as a multiple of real time.
-PACE = 4.0
+PACE = 2.5
 _READY = re.compile(r"coordinator listens on \S+ port (\d+)")
 _TOKEN = "chaos-chaos-chaos-chaos"
 _START_LIMIT_S = 60.0
@@ -72,28 +72,41 @@ class Layout:
         proxied: Whether each talks to the coordinator through a proxy that can be told to fail.
         namespaced: Whether each lives in a network namespace behind a link that can be cut.
         server: Further options of the coordinator.
-        versions: Source trees of processes that run another version, by their names.
+        volumes: Directories of the rig that are small disks of their own, in MiB.
+        versions: Processes that run the earlier version.
     """
 
     workers: int = 2
     proxied: bool = False
     namespaced: bool = False
     server: tuple[str, ...] = ()
-    versions: Mapping[str, Path] = attrs.field(factory=dict)
+    volumes: Mapping[str, int] = attrs.field(factory=dict)
+    versions: tuple[str, ...] = ()
 
 
 @attrs.define(eq=False)
 class Rig:
-    """One cluster. `start` it, hurt it, `stop` it."""
+    """One cluster. `start` it, hurt it, `stop` it.
+
+    Attributes:
+        directory: Everything of it is here.
+        film: What its jobs encode.
+        layout: How it is built.
+        earlier: Source tree of the earlier version.
+        restarts: How often the coordinator was started again.
+        spoilt: Whether it is no longer as its layout says.
+    """
 
     directory: Path
     film: Path
     layout: Layout = attrs.field(factory=Layout)
+    earlier: Path | None = None
     port: int = 0
     workers: dict[str, Process] = attrs.field(factory=dict)
     proxies: dict[str, Proxy] = attrs.field(factory=dict)
     namespaces: dict[str, Namespace] = attrs.field(factory=dict)
     restarts: int = 0
+    spoilt: bool = False
     _coordinator: Process | None = None
     _client: CoordinatorClient | None = None
 
@@ -130,6 +143,8 @@ class Rig:
     async def start(self) -> None:
         """Start all of it, and wait until the workers are there."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        for name, mebibytes in self.layout.volumes.items():
+            volumes.mount(self.directory / name, mebibytes)
         self.outputs.mkdir(exist_ok=True)
         (self.directory / "token").write_text(_TOKEN)
         await self.start_coordinator()
@@ -141,10 +156,10 @@ class Rig:
     def _process(self, name: str, service: str, *options: str) -> Process:
         control = self.control(name)
         control.mkdir(exist_ok=True)
-        version = self.layout.versions.get(name)
-        env = {CONTROL: str(control), "PYTHONPATH": str(version or ROOT)}
+        env = {CONTROL: str(control), "PYTHONPATH": str(ROOT)}
         program = [sys.executable, "-m", "tests.chaos.launch"]
-        if version is not None:
+        if name in self.layout.versions:
+            env["PYTHONPATH"] = str(self.earlier)
             program = [str(Path(sys.executable).with_name("twistd"))]
         if name in self.namespaces:
             program = [*self.namespaces[name].prefix, *program]
@@ -182,7 +197,7 @@ class Rig:
         if self.layout.namespaced:
             options += ["--interface", self.host, "--token-file", str(self.directory / "token"),
                         "--source-dir", str(self.film.parent)]  # fmt: skip
-        return [*options, *self.layout.server]
+        return [*options, *(o.format(directory=self.directory) for o in self.layout.server)]
 
     def _listening(self) -> re.Match[str] | None:
         if not self.coordinator.alive:
@@ -231,6 +246,8 @@ class Rig:
             await proxy.close()
         for namespace in self.namespaces.values():
             namespace.remove()
+        for name in self.layout.volumes:
+            volumes.unmount(self.directory / name)
 
     def remove(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)

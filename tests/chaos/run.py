@@ -47,6 +47,7 @@ class Run:
         fault_at: When the fault began.
         noticed_at: When it was noticed, where the fault itself can tell.
         victim: The worker that was hit.
+        lied: Epochs for which something false was delivered.
         facts: What else is to be told of this run.
     """
 
@@ -59,6 +60,7 @@ class Run:
     fault_at: float | None = None
     noticed_at: float | None = None
     victim: str = ""
+    lied: set[int] = attrs.field(factory=set)
     facts: dict[str, Any] = attrs.field(factory=dict)
 
     async def moment(self, low: float = 0.03, high: float = 0.9) -> None:
@@ -163,6 +165,8 @@ async def play(scenario: Scenario, rig: Rig, run: Run, expected: Shown) -> JobRe
     run.facts["encodes"] = rig.encodes() - before
     kept = await judge(scenario, run, view, expected)
     receipt: JobReceipt | None = await rig.ask("receipt", run.job_id)
+    if receipt is not None:
+        _no_lie_counts(run, receipt)
     await rig.ask("remove", run.job_id)
     await rig.clean(*kept)
     for file in rig.outputs.iterdir():
@@ -189,6 +193,13 @@ async def judge(scenario: Scenario, run: Run, view: JobView, expected: Shown) ->
     compare(expected, found, scenario.missing)
     run.facts["sha256"] = view.outcome.sha256
     return files
+
+
+def _no_lie_counts(run: Run, receipt: JobReceipt) -> None:
+    attempts = (a for segment in receipt.segments for a in segment.attempts)
+    counted = [a.epoch for a in attempts if a.end is AttemptEnd.COMMITTED and a.epoch in run.lied]
+    if counted:
+        raise Wrong(f"lies were accepted: epochs {counted}")
 
 
 def measured(scenario: Scenario, run: Run, receipt: JobReceipt) -> dict[str, Any]:

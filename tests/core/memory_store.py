@@ -55,6 +55,19 @@ class MemoryStore:
         self.attempts = {key: e for key, e in self.attempts.items() if e.job_id != job_id}
         self.shares = {key: e for key, e in self.shares.items() if e.job_id != job_id}
 
+    def copy(self) -> MemoryStore:
+        """Another one with the same content."""
+        return MemoryStore(
+            dict(self.jobs),
+            dict(self.segments),
+            dict(self.attempts),
+            dict(self.shares),
+            dict(self.workers),
+            list(self.events),
+            self.counters,
+            self.clock_s,
+        )
+
     def saved(self) -> du.Saved:
         """What a coordinator needs to go on."""
         completed = {e.id for e in self.jobs.values() if e.state == JobState.COMPLETED.value}
@@ -118,8 +131,16 @@ def _lasting(entry: du.WorkerEntry) -> du.WorkerEntry:
 
 
 def _unlike(what: str, stored: dict, there: dict) -> list[str]:
-    return [
-        f"{what} {key}: stored {stored.get(key)}, but is {there.get(key)}"
-        for key in dict.fromkeys([*stored, *there])
-        if stored.get(key) != there.get(key)
-    ]
+    found = []
+    for key in dict.fromkeys([*stored, *there]):
+        one, other = stored.get(key), there.get(key)
+        if one is None or other is None:
+            found.append(f"{what} {key} is {'not stored' if one is None else 'only stored'}")
+        elif one != other:
+            fields = [field.name for field in attrs.fields(type(one))]
+            found += [
+                f"{what} {key}: {name} is stored as {getattr(one, name)}, not {getattr(other, name)}"
+                for name in fields
+                if getattr(one, name) != getattr(other, name)
+            ]
+    return found

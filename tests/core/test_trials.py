@@ -10,6 +10,7 @@ from ffcluster.core import events as ev
 from ffcluster.core.cluster import Policy
 from ffcluster.core.crews import PostState
 from ffcluster.core.job import JobState
+from ffcluster.core.judgement import LOST_BOUND
 from ffcluster.core.model import JobId, Measurement, PreRoll, SegmentProof, WorkerId
 from ffcluster.core.profile import FilterScope, Profile, VideoFilter
 from ffcluster.core.reporting import contributions, encoder_names, job_view
@@ -509,10 +510,11 @@ def test_trials_of_a_busy_worker_come_before_its_next_segments() -> None:
 
 def test_losing_two_attempts_at_once_can_fail_the_job_only_once() -> None:
     sim = Simulation(Policy(required_workers=1, max_retries=0))
-    sim.join("a", slots=3)
     job = sim.submit("j", 50_000)
-    sim.run(until_s=2)
-    sim.kill("a")
+    for _ in range(LOST_BOUND + 1):
+        sim.join("a", slots=3)
+        sim.run(until_s=sim.now + 2)
+        sim.kill("a")
     assert job.state is JobState.FAILED
     assert job.error.code is Code.WORKER_LOST
 

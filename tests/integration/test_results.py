@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -73,3 +75,172 @@ def test_sets_that_change_on_the_way_are_refused(
     changing = with_sets_of(donor, plain, tmp_path / "changing.mkv", codec, keyframes)
     with pytest.raises(HelperError, match="changes its parameter sets"):
         examine(changing, codec, 24)
+
+
+def remuxed(
+    source: Path, target: Path, change: Callable[[int, Packet], Packet | None], *, more: int = 0
+) -> Path:
+    """Copy `source`, each packet as `change` gives it, the last one `more` times again."""
+    with av.open(str(source)) as film, av.open(str(target), "w") as copy:
+        video = film.streams.video[0]
+        written = copy.add_stream_from_template(video, opaque=True)
+        packets = [p for p in film.demux(video) if p.size]
+        step = packets[-1].duration or 40
+        for number, packet in enumerate(packets):
+            out = change(number, packet)
+            if out is not None:
+                out.stream = written
+                copy.mux_one(out)
+        last, end = bytes(packets[-1]), max(p.pts or 0 for p in packets)
+        for number in range(more):
+            out = Packet(last)
+            out.pts = out.dts = end + (number + 1) * step
+            out.stream, out.time_base = written, video.time_base
+            copy.mux_one(out)
+    return target
+
+
+def replaced(packet: Packet, data: bytes) -> Packet:
+    out = Packet(data)
+    out.pts, out.dts, out.duration = packet.pts, packet.dts, packet.duration
+    out.is_keyframe, out.time_base = packet.is_keyframe, packet.time_base
+    return out
+
+
+def plain(directory: Path, codec: str = "h264") -> Path:
+    return encoded(directory / "plain.mkv", codec, _CODECS[codec][2])
+
+
+def vp9(directory: Path) -> Path:
+    path = directory / "vp9.mkv"
+    ffmpeg(*pictures(24, size="128x96"), "-pix_fmt", "yuv420p", "-c:v", "libvpx-vp9", "-cpu-used",
+           "8", "-deadline", "realtime", "-b:v", "200k", str(path))  # fmt: skip
+    return path
+
+
+def refused(path: Path, codec: str = "h264", frames: int | None = 24) -> HelperError:
+    with pytest.raises(HelperError) as caught:
+        examine(path, codec, frames)
+    return caught.value
+
+
+def test_other_codec_is_refused(tmp_path: Path) -> None:
+    error = refused(plain(tmp_path, "hevc"))
+    assert (error.code, error.message) == (
+        "result_invalid",
+        "A segment's result is not valid: it is hevc, not h264",
+    )
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_packet_without_a_picture_is_refused_although_the_count_is_right(
+    tmp_path: Path, codec: str
+) -> None:
+    note = {
+        "h264": b"\x00\x00\x00\x04\x06\x05\x01\x80",
+        "hevc": b"\x00\x00\x00\x04\x4e\x01\x05\x80",
+    }
+    path = remuxed(
+        plain(tmp_path, codec),
+        tmp_path / "lying.mkv",
+        lambda n, p: replaced(p, note[codec]) if n == 5 else p,
+    )
+    error = refused(path, codec)
+    assert error.code == "result_invalid"
+    assert "packet 5 shows no picture" in error.message
+
+
+def test_hidden_vp9_frame_in_a_packet_of_its_own_is_refused(tmp_path: Path) -> None:
+    hidden = b"\x84\x00\x00\x00"
+    path = remuxed(
+        vp9(tmp_path), tmp_path / "lying.mkv", lambda n, p: replaced(p, hidden) if n == 5 else p
+    )
+    assert "packet 5 shows no picture" in refused(path, "vp9").message
+
+
+def test_too_few_and_too_many_packets_are_counted(tmp_path: Path) -> None:
+    film = plain(tmp_path)
+    few = remuxed(film, tmp_path / "few.mkv", lambda n, p: p if n != 20 else None)
+    many = remuxed(film, tmp_path / "many.mkv", lambda n, p: p, more=1)
+    for path, found in ((few, 23), (many, 25)):
+        error = refused(path)
+        assert error.code == "wrong_frame_count"
+        assert error.detail == {"expected": 24, "found": found}
+
+
+def test_flood_of_packets_is_not_read_to_its_end(tmp_path: Path) -> None:
+    flood = remuxed(vp9(tmp_path), tmp_path / "flood.mkv", lambda n, p: p, more=12_000)
+    error = refused(flood, "vp9")
+    assert error.code == "wrong_frame_count"
+    assert error.detail["found"] < 12_000
+
+
+def test_order_that_the_codec_cannot_have_is_refused(tmp_path: Path) -> None:
+    """VP9 shows its packets as they come, so times that say otherwise are made up."""
+    times: list[int] = []
+
+    def swap(number: int, packet: Packet) -> Packet:
+        times.append(packet.pts or 0)
+        if number in (10, 11):
+            packet.pts = times[0] + 440 - (number - 10) * 40
+        return packet
+
+    error = refused(remuxed(vp9(tmp_path), tmp_path / "swapped.mkv", swap), "vp9")
+    assert error.code == "result_invalid"
+    assert "out of order" in error.message
+
+
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.99])
+def test_file_that_was_cut_off_is_refused_even_where_any_count_is_right(
+    tmp_path: Path, part: float
+) -> None:
+    film = plain(tmp_path)
+    whole = film.read_bytes()
+    film.write_bytes(whole[: int(len(whole) * part)])
+    for frames in (24, None):
+        error = refused(film, frames=frames)
+        assert error.code == "result_invalid"
+        assert "cut off" in error.message
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_file_is_refused_or_read_but_never_breaks_the_reader(
+    tmp_path: Path, seed: int
+) -> None:
+    film, chance = plain(tmp_path), random.Random(seed)
+    data = bytearray(film.read_bytes())
+    for _ in range(1 + seed * 4):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    film.write_bytes(data)
+    code = "right"
+    try:
+        examine(film, "h264", 24)
+    except HelperError as error:
+        code = error.code
+    assert code in ("right", "result_invalid", "wrong_frame_count")
+
+
+def test_giant_pictures_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "giant.mkv"
+    ffmpeg(*pictures(2, size="256x256"), "-pix_fmt", "yuv420p", "-c:v", "ffv1", str(path))
+    # PixelWidth and PixelHeight of Matroska's track entry.
+    data, small = path.read_bytes(), (b"\xb0\x82\x01\x00", b"\xba\x82\x01\x00")
+    assert [data.count(element) for element in small] == [1, 1]
+    for element in small:
+        data = data.replace(element, element[:2] + (40_000).to_bytes(2, "big"))
+    path.write_bytes(data)
+    error = refused(path, "ffv1", 2)
+    assert error.code == "result_invalid"
+    assert "40000 x 40000" in error.message
+
+
+def test_second_stream_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "two.mkv"
+    ffmpeg(*pictures(4), *pictures(4), "-map", "0:v", "-map", "1:v", "-c:v", "libx264", str(path))
+    assert "exactly one video stream" in refused(path, frames=4).message
+
+
+def test_what_is_no_matroska_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.mkv"
+    path.write_text("ffconcat version 1.0\nfile 'other.mkv'\n")
+    assert refused(path).code == "result_invalid"

@@ -16,7 +16,7 @@ TOOLS = {"setsid": "/usr/bin/setsid", "setpriv": "/usr/bin/setpriv", "nice": "/u
 def test_linux_gets_a_session_a_death_signal_and_niceness() -> None:
     linux = detect("linux", TOOLS.get)
     assert linux.prefix(5) == (
-        "/usr/bin/setsid", "/usr/bin/setpriv", "--pdeathsig", "TERM", "--",
+        "/usr/bin/setsid", "/usr/bin/setpriv", "--pdeathsig", "KILL", "--",
         "/usr/bin/nice", "-n", "5",
     )  # fmt: skip
     assert linux.prefix() == linux.prefix(5)[:5]

@@ -11,7 +11,7 @@ from unittest import mock
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, ensureDeferred
 
-from ffcluster.errors import DiskFull, NotFound, Refused, TransferFailed, Unauthorized
+from ffcluster.errors import DiskFull, NotFound, PeerFull, Refused, TransferFailed, Unauthorized
 from ffcluster.net import bulk_client
 from tests.net.loopback import BLOCK, TOKEN, CuttingLine, LoopbackCase, payload, until
 
@@ -202,6 +202,25 @@ class Putting(LoopbackCase):
         assert incoming.path.read_bytes() == FILM
         assert len(seen) == 4
 
+    async def test_resumed_put_asks_first_and_sends_nothing_again(self) -> None:
+        incoming = self.await_file()
+        incoming.expect(len(FILM))
+        incoming.write(0, FILM[: 8 * BLOCK + 7])
+        starts: list[int] = []
+        take = incoming.take
+
+        def noting(start: int, data: bytes, sha256: str | None) -> None:
+            starts.append(start)
+            take(start, data, sha256)
+
+        incoming.take = noting  # type: ignore[method-assign]
+        for _ in range(2):
+            put = self.client.put(
+                "/v1/results/film", self.source(), block_bytes=BLOCK, resumed=True
+            )
+            assert await put == (len(FILM), SHA)
+        assert starts == [8 * BLOCK + 7, 9 * BLOCK + 7, 10 * BLOCK + 7]
+
     async def test_file_whose_bytes_are_all_there_unproven_is_proven(self) -> None:
         incoming = self.await_file()
         incoming.expect(len(FILM))
@@ -290,7 +309,7 @@ class Putting(LoopbackCase):
     async def test_full_disk_on_the_coordinator_fails_the_put(self) -> None:
         incoming = self.await_file()
         incoming.path.symlink_to("/dev/full")
-        await self.assertFailure(ensureDeferred(self.put()), TransferFailed)
+        await self.assertFailure(ensureDeferred(self.put()), PeerFull)
 
     async def test_cancelled_put_ends_as_cancelled(self) -> None:
         incoming = self.await_file()

@@ -13,8 +13,9 @@ from typing import Any
 import attrs
 import pytest
 
+from ffcluster import converting
 from ffcluster.net import bulk_client, codec, messages, session, site, websocket
-from ffcluster.services import coordinator, shelf
+from ffcluster.services import attempt, coordinator, housekeeping, reception, shelf, workbench
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 MESSAGES: tuple[type, ...] = typing.get_args(messages.Message)
@@ -35,6 +36,7 @@ def rows(body: str) -> dict[str, str]:
 
 def in_words(kind: Any) -> str:
     """An annotation as the document writes it."""
+    kind = getattr(kind, "__supertype__", kind)
     if kind in _PLAIN:
         return _PLAIN[kind]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -42,8 +44,11 @@ def in_words(kind: Any) -> str:
         return " or ".join("null" if a is type(None) else in_words(a) for a in arguments)
     if origin is tuple and arguments[-1] is Ellipsis:
         return f"list of {in_words(arguments[0])}"
-    if origin is tuple:
+    if origin is tuple and len(set(arguments)) == 1:
         return f"list of {len(arguments)} {in_words(arguments[0])}"
+    if origin is tuple:
+        each = (in_words(a) for a in arguments)
+        return "list of " + " and ".join(f"({words})" if " " in words else words for words in each)
     if origin is dict:
         return "object"
     name: str = kind.__name__
@@ -121,6 +126,14 @@ def test_every_kind_of_blob_has_its_path(kind: str) -> None:
     assert f"`/v1/{kind}/" in TEXT
 
 
+def test_document_describes_every_version() -> None:
+    described = re.findall(r"^\| (\d+) \| ", TEXT, flags=re.MULTILINE)
+    assert [int(version) for version in described[: len(messages.PROTOCOL_VERSIONS)]] == list(
+        messages.PROTOCOL_VERSIONS
+    )
+    assert workbench._FIRST_THAT_TAKES_BACK in messages.PROTOCOL_VERSIONS
+
+
 def test_limits_are_those_of_the_code() -> None:
     said = " ".join(TEXT.split())
     for words in (
@@ -128,9 +141,15 @@ def test_limits_are_those_of_the_code() -> None:
         f"at most {messages.MAX_MESSAGE_BYTES // 2**20} MiB a message",
         f"at most {messages.MAX_REPLY_BYTES // 2**20} MiB to a client",
         f"nested {codec._DEEPEST} deep",
-        f"at most {codec._LONGEST_TEXT:,} characters",
-        f"`heartbeat_s` ({session.HEARTBEAT_S:g} s)",
-        f"nothing for {session.SILENCE_LIMIT_S:g} s",
+        f"at most {converting.LONGEST_TEXT:,} characters",
+        f"asks for {reception._LONGEST_HEARTBEAT_S:g} s",
+        f"a smaller one is taken for {session._SHORTEST_HEARTBEAT_S:g} s",
+        f"nothing for {session.BEATS_MISSED} times `heartbeat_s`",
+        f"before a `welcome` it is {session.SILENCE_LIMIT_S:g} s",
+        f"the session has lasted for {attempt._KEPT_S:g} s since",
+        f"is tried {attempt._PUT_FAILURES} times",
+        f"still has of earlier sessions; at most {messages.MAX_HELD:,}.",
+        f"\N{MINUS SIGN}{messages.MAX_PRIORITY:,} to {messages.MAX_PRIORITY:,}",
         f"| {websocket.CLOSE_PROTOCOL} |",
         f"| connections | {coordinator._MAX_CONNECTIONS:,} |",
         f"whole within {site._HEADER_DEADLINE_S:g} s",
@@ -142,6 +161,6 @@ def test_limits_are_those_of_the_code() -> None:
         f"after {bulk_client._REJECTIONS} rejected hashes",
         f"At most {shelf._MAX_UPLOADS} uploads",
         f"at most every {coordinator._SHOW_EVERY_S:g} s",
-        f"after {coordinator._JOBS_REMEMBERED:,} later ones",
+        f"after {housekeeping._JOBS_REMEMBERED:,} later ones",
     ):
         assert words in said, words

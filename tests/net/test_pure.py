@@ -131,8 +131,28 @@ def test_peer_is_given_up_after_silence_and_not_before() -> None:
     assert not liveness.given_up(100.0 + SILENCE_LIMIT_S)
 
 
-def test_several_heartbeats_fit_into_the_silence_that_is_borne() -> None:
-    assert SILENCE_LIMIT_S >= 3 * HEARTBEAT_S
+@given(st.floats(0.2, 60))
+def test_several_heartbeats_fit_into_the_silence_that_is_borne(heartbeat_s: float) -> None:
+    liveness = Liveness(heard_at=0.0, said_at=0.0)
+    liveness.agree(heartbeat_s)
+    # A heartbeat is sent when it is due or one look later.
+    assert liveness.must_speak(heartbeat_s)
+    assert not liveness.given_up(3 * (heartbeat_s + liveness.look_every_s))
+    assert liveness.given_up(liveness.limit_s)
+
+
+@pytest.mark.parametrize("heartbeat_s", [0.0, 1e-9, 0.01])
+def test_no_welcome_makes_the_sides_talk_without_pause(heartbeat_s: float) -> None:
+    liveness = Liveness(heard_at=0.0, said_at=0.0)
+    liveness.agree(heartbeat_s)
+    assert not liveness.must_speak(0.05)
+    assert liveness.look_every_s > 0.02
+
+
+def test_back_off_of_one_who_is_awaited_stays_short_and_grows_again_afterwards() -> None:
+    back_off = BackOff(1.0, lambda: 0.5)
+    assert [back_off.failed(within_s=3.0) for _ in range(5)] == [1.0, 2.0, 3.0, 3.0, 3.0]
+    assert back_off.failed() == 32.0
 
 
 @given(st.floats(0.01, 100), st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=80))

@@ -6,12 +6,13 @@ from typing import Any
 
 import attrs
 import orjson
+from twisted.internet.defer import Deferred
 
 from ffcluster.core.events import Event
-from ffcluster.core.model import Epoch, JobRequest, JobSpec, WorkerId
+from ffcluster.core.model import Epoch, JobSpec, WorkerId
 from ffcluster.core.profile import Container, Profile
-from ffcluster.core.views import JobView, WorkerView
-from ffcluster.errors import Conflict, NotFound
+from ffcluster.core.views import JobView
+from ffcluster.errors import NotFound
 from ffcluster.net import codec, messages
 from ffcluster.services.gateway import Session
 
@@ -28,14 +29,16 @@ class FakeDesk:
     """Stands for the coordinator behind sessions."""
 
     block_bytes: int = 4096
+    heartbeat_s: float = 5.0
     now: float = 0.0
     events: list[Event] = attrs.field(factory=list)
-    delivered: list[tuple[WorkerId, messages.Result]] = attrs.field(factory=list)
+    delivered: list[messages.Result] = attrs.field(factory=list)
     live: dict[int, str] = attrs.field(factory=dict)
     opened: list[tuple[WorkerId, Session]] = attrs.field(factory=list)
     closed: list[Session] = attrs.field(factory=list)
     known_jobs: dict[str, JobView] = attrs.field(factory=dict)
-    answer: Any = None
+    asked: list[Any] = attrs.field(factory=list)
+    answers: dict[int, Any] = attrs.field(factory=dict)
 
     def seconds(self) -> float:
         return self.now
@@ -43,8 +46,8 @@ class FakeDesk:
     def post(self, event: Event) -> None:
         self.events.append(event)
 
-    def deliver(self, worker_id: WorkerId, result: messages.Result) -> None:
-        self.delivered.append((worker_id, result))
+    def deliver(self, result: messages.Result) -> None:
+        self.delivered.append(result)
 
     def holds(self, worker_id: WorkerId, epoch: Epoch) -> bool:
         return self.live.get(epoch) == worker_id
@@ -55,29 +58,20 @@ class FakeDesk:
     def session_closed(self, session: Session) -> None:
         self.closed.append(session)
 
-    def begin_upload(self, name: str, size_bytes: int) -> tuple[str, str]:
-        return "upload1", "/v1/uploads/upload1"
+    async def answer(self, request: Any) -> messages.ToClient:
+        """Answers are given under the request's number: a message, an error, or a Deferred."""
+        self.asked.append(request)
+        answer = self.answers.get(request.request, messages.Done(request.request))
+        if isinstance(answer, Deferred):
+            answer = await answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
 
-    async def submit(self, request: JobRequest) -> JobView:
-        if self.answer is not None:
-            await self.answer
-        return view("job1")
-
-    def job(self, job_id: str, *, segments: bool = False) -> JobView:
+    def job(self, job_id: str) -> JobView:
         if job_id not in self.known_jobs:
             raise NotFound(message=f"There is no job {job_id}.")
         return self.known_jobs[job_id]
-
-    def jobs(self) -> tuple[JobView, ...]:
-        return tuple(self.known_jobs.values())
-
-    def workers(self) -> tuple[WorkerView, ...]:
-        return ()
-
-    def cancel(self, job_id: str) -> JobView:
-        if self.job(job_id).ended:
-            raise Conflict(message="It has ended.")
-        return view(job_id, "Cancelled")
 
     def output_path(self, job_id: str) -> str:
         return f"/v1/outputs/{job_id}" if self.known_jobs[job_id].state == "Completed" else ""

@@ -18,9 +18,10 @@ from ffcluster.media.command import Command
 from ffcluster.media.runner import Runner
 from ffcluster.net import messages
 from ffcluster.services import attempt as attempt_module
+from ffcluster.services import encoding as encoding_module
 from ffcluster.services.attempt import AttemptRun
 from tests.net.loopback import BLOCK, LoopbackCase, payload, until
-from tests.services.test_worker_session import offer
+from tests.services.benches import offer
 
 PIECE = payload(5 * BLOCK, b"piece")
 RESULT = payload(3 * BLOCK, b"result")
@@ -38,6 +39,9 @@ class Bench:
 
     runner: Any
     registry: Any = attrs.field(factory=lambda: Plugins())
+    clock: Any = reactor
+    keeps: bool = False
+    block_bytes: int = BLOCK
     has_slot: bool = True
     sent: list[Any] = attrs.field(factory=list)
     waiting: list[Deferred[None]] = attrs.field(factory=list)
@@ -100,11 +104,12 @@ class Attempts(LoopbackCase):
         self.bench = Bench(self.runner)
         self.work = self.folder / "attempts"
         self.work.mkdir()
+        self.patch(attempt_module, "_PUT_PAUSE_S", 0.01)
         self.offer(PIECE, "a")
         self.incoming = self.await_file("a")
 
     def attempt(self, encode: Any, capability: Capability = X264, **order: Any) -> AttemptRun:
-        self.patch(attempt_module, "encode_piece", encode)
+        self.patch(encoding_module, "encode_piece", encode)
         made = offer(7, capability.encoder, capability.device)
         made = attrs.evolve(made, order=attrs.evolve(made.order, **order))
         piece = attrs.evolve(
@@ -116,7 +121,6 @@ class Attempts(LoopbackCase):
             attrs.evolve(made, piece=piece),
             capability,
             self.work,
-            BLOCK,
         )
         run.start()
         return run

@@ -47,6 +47,14 @@ def test_server_defaults_are_the_documented_ones() -> None:
     assert settings.profile is None
     assert settings.output_name is None
     assert settings.shutdown_when_done is False
+    assert settings.database == "sqlite:///ffcluster.db"
+    assert settings.lease_s == 30.0
+    assert settings.max_disk_bytes is None
+    assert settings.min_free_bytes == 2**30
+    assert (settings.poison_after, settings.quarantine_after) == (3, 3)
+    assert settings.quarantine_s == 60.0
+    assert settings.keep_failed_s == 86_400.0
+    assert settings.events_kept == 100_000
 
 
 def test_worker_defaults_are_the_documented_ones() -> None:
@@ -77,6 +85,15 @@ SERVER_VALUES = [
     ("stall-timeout", "90", "stall_timeout_s", 90.0),
     ("upload-limit", "2GB", "upload_limit_bytes", 2_000_000_000),
     ("shutdown-when-done", "true", "shutdown_when_done", True),
+    ("database", "postgresql://films@db/films", "database", "postgresql://films@db/films"),
+    ("lease", "2m", "lease_s", 120.0),
+    ("max-disk", "50GiB", "max_disk_bytes", 50 * 2**30),
+    ("min-free", "0", "min_free_bytes", 0),
+    ("poison-after", "2", "poison_after", 2),
+    ("quarantine-after", "5", "quarantine_after", 5),
+    ("quarantine", "10m", "quarantine_s", 600.0),
+    ("keep-failed", "48h", "keep_failed_s", 172_800.0),
+    ("events-kept", "0", "events_kept", 0),
 ]
 
 
@@ -137,6 +154,15 @@ BAD_SERVER_VALUES = [
     ("shutdown-when-done", "maybe", "true or false"),
     ("token-file", "/no/such/token", "cannot be read"),
     ("profile", "nowhere", "no such profile"),
+    ("database", "mysql://db/films", "sqlite:///PATH or postgresql://"),
+    ("lease", "0.5", "from 1 to 3600"),
+    ("max-disk", "1KiB", "1 MiB"),
+    ("min-free", "-1", "KiB"),
+    ("poison-after", "0", "1 to 1000"),
+    ("quarantine-after", "0", "1 to 1000"),
+    ("quarantine", "2h", "0 to 3600"),
+    ("keep-failed", "forever", "number of seconds"),
+    ("events-kept", "some", "whole number"),
 ]
 
 
@@ -149,6 +175,14 @@ def test_bad_server_value_is_refused_with_option_and_what_is_allowed(
     text = f"{caught.value.message} {caught.value.advice}"
     assert f"--{name}" in text
     assert any(part in text for part in allowed.split("|"))
+
+
+def test_password_of_a_database_is_in_no_message_and_no_description() -> None:
+    with pytest.raises(InvalidOption) as caught:
+        load_server_settings({"database": "mysql://films:hunter2@db/films"})
+    assert "hunter2" not in f"{caught.value!r} {caught.value.message} {caught.value.advice}"
+    settings = load_server_settings({"database": "postgresql://films:hunter2@db/films"})
+    assert "hunter2" not in repr(settings)
 
 
 BAD_WORKER_VALUES = [

@@ -19,10 +19,10 @@ from ffcluster.core.model import (
     Trouble,
 )
 from ffcluster.core.profile import Codec
-from ffcluster.errors import Code, ErrorReport
+from ffcluster.errors import Code, Conflict, ErrorReport, NotFound
 from ffcluster.net import messages
 from ffcluster.net.messages import PROTOCOL_VERSIONS
-from ffcluster.net.session import HEARTBEAT_S, SILENCE_LIMIT_S
+from ffcluster.net.session import BEATS_MISSED, HEARTBEAT_S, SILENCE_LIMIT_S
 from ffcluster.net.websocket import CLOSE_PROTOCOL
 from ffcluster.services.gateway import Session
 from tests.services.desks import FakeConnection, FakeDesk, say, view
@@ -71,7 +71,7 @@ def test_worker_is_welcomed_and_joins(desk: FakeDesk) -> None:
     capability = Capability("libx264", Codec.H264, slots=5000)
     say(session, hello(capabilities=(capability,), cpus=8))
     (welcome,) = connection.sent
-    assert (welcome.protocol, welcome.heartbeat_s, welcome.block_bytes) == (1, HEARTBEAT_S, 4096)
+    assert (welcome.protocol, welcome.heartbeat_s, welcome.block_bytes) == (2, 5.0, 4096)
     (joined,) = desk.events
     assert isinstance(joined, events.WorkerJoined)
     assert joined.facts.cpus == 8
@@ -143,7 +143,7 @@ def test_notes_of_a_result_are_bounded_and_printable(desk: FakeDesk) -> None:
     desk.live[7] = "attic"
     proof = SegmentProof(10, notes=("odd\x1b[2J", *("more" for _ in range(100))))
     say(session, messages.Result(7, 1, "0" * 64, proof))
-    ((_, result),) = desk.delivered
+    (result,) = desk.delivered
     assert result.proof.notes[0] == "odd?[2J"
     assert len(result.proof.notes) == 16
 
@@ -179,6 +179,30 @@ def test_newer_peer_that_also_speaks_our_version_is_welcomed(desk: FakeDesk) -> 
     assert connection.sent[0].protocol == 1
 
 
+def test_what_a_worker_still_has_is_told_once_for_each_epoch(desk: FakeDesk) -> None:
+    session, _ = opened(desk)
+    held = (messages.Held(7, "job1"), messages.Held(8, "job1", True), messages.Held(7, "job2"))
+    say(session, hello(held=held))
+    (joined,) = desk.events
+    assert isinstance(joined, events.WorkerJoined)
+    assert [(h.epoch, h.job_id, h.encoded) for h in joined.held] == [
+        (7, "job1", False), (8, "job1", True),
+    ]  # fmt: skip
+
+
+def test_worker_of_the_first_version_keeps_nothing(desk: FakeDesk) -> None:
+    session, connection = opened(desk)
+    say(session, hello(held=(messages.Held(7, "job1"),)), protocols=[1])
+    (joined,) = desk.events
+    assert connection.sent[0].protocol == 1
+    assert isinstance(joined, events.WorkerJoined)
+    assert joined.held == ()
+    session.closed("gone")
+    left = desk.events[-1]
+    assert isinstance(left, events.WorkerLeft)
+    assert left.forgets
+
+
 # --- liveness ------------------------------------------------------------------------------------
 
 
@@ -202,7 +226,22 @@ def test_silent_worker_is_given_up_and_leaves(desk: FakeDesk) -> None:
     desk.now = 2 * SILENCE_LIMIT_S
     session.tend()
     assert connection.closed_with is not None
-    assert [type(event) for event in desk.events] == [events.WorkerLeft]
+    (left,) = desk.events
+    assert isinstance(left, events.WorkerLeft)
+    # Its leases run from when it was last heard, not from when that was noticed.
+    assert left.heard_at == SILENCE_LIMIT_S - 0.1
+    assert not left.forgets
+
+
+def test_limits_of_silence_follow_the_desk(desk: FakeDesk) -> None:
+    desk.heartbeat_s = 0.5
+    session, connection = worker(desk)
+    desk.now = 0.5
+    session.tend()
+    assert connection.sent == [messages.Heartbeat()]
+    desk.now = BEATS_MISSED * 0.5
+    session.tend()
+    assert connection.closed_with is not None
 
 
 def test_lost_connection_makes_the_worker_leave_once(desk: FakeDesk) -> None:
@@ -210,7 +249,7 @@ def test_lost_connection_makes_the_worker_leave_once(desk: FakeDesk) -> None:
     session.closed("gone")
     session.closed("gone")
     session.close(1000, "again")
-    assert desk.events == [events.WorkerLeft("attic", "gone")]  # type: ignore[arg-type]
+    assert desk.events == [events.WorkerLeft("attic", "gone", heard_at=0.0)]  # type: ignore[arg-type]
     assert desk.closed == [session]
 
 
@@ -253,29 +292,38 @@ def test_worker_speaks_about_its_own_attempts_only(
     assert desk.events == [event]
 
 
-def test_result_of_another_workers_attempt_is_dropped(desk: FakeDesk) -> None:
+def test_result_of_another_workers_attempt_is_refused(desk: FakeDesk) -> None:
     desk.live = {7: "attic"}
-    foreign, _ = worker(desk, "cellar")
+    foreign, connection = worker(desk, "cellar")
     say(foreign, RESULT)
     assert desk.delivered == []
+    assert desk.events == [events.ResultSuperseded("cellar", 7)]  # type: ignore[arg-type]
+    assert connection.sent == [messages.Revoke(7)]
     own, _ = worker(desk, "attic")
     say(own, RESULT)
-    assert desk.delivered == [("attic", RESULT)]
+    assert desk.delivered == [RESULT]
 
 
 def test_late_and_replayed_messages_about_ended_attempts_change_nothing(desk: FakeDesk) -> None:
     session, connection = worker(desk)
     for message in (
         messages.Started(7),
-        RESULT,
-        RESULT,
         messages.Failed(7, REPORT),
         messages.Returned(7),
         messages.Accepted(7),
         messages.Progress((messages.AttemptProgress(7, 5, 25.0),)),
-    ):  # type: ignore[assignment]
+    ):
         say(session, message)
     assert (desk.events, desk.delivered, connection.sent) == ([], [], [])
+
+
+def test_late_result_is_counted_and_its_worker_told_to_let_go(desk: FakeDesk) -> None:
+    session, connection = worker(desk)
+    say(session, RESULT)
+    say(session, RESULT)
+    late = events.ResultSuperseded("attic", 7)  # type: ignore[arg-type]
+    assert (desk.events, desk.delivered) == ([late, late], [])
+    assert connection.sent == [messages.Revoke(7), messages.Revoke(7)]
 
 
 def test_draining_worker_is_marked(desk: FakeDesk) -> None:
@@ -318,52 +366,49 @@ def test_ten_bad_messages_end_the_session_and_nine_do_not(desk: FakeDesk) -> Non
 
 
 def test_requests_are_answered_under_their_own_number(desk: FakeDesk) -> None:
-    desk.known_jobs = {"job1": view("job1"), "job2": view("job2", "Completed")}
+    desk.answers = {
+        12: messages.Job(12, view("job1")),
+        13: NotFound(message="There is no job none."),
+        14: Conflict(message="It has ended."),
+    }
     session, connection = client(desk)
-    say(session, messages.ListJobs(11))
-    say(session, messages.GetJob(12, "job2"))
+    say(session, messages.RemoveJob(11, "job1"))
+    say(session, messages.GetJob(12, "job1"))
     say(session, messages.GetJob(13, "none"))
-    say(session, messages.ListWorkers(14))
-    say(session, messages.CancelJob(15, "job1"))
-    say(session, messages.CancelJob(16, "job2"))
-    say(session, messages.BeginUpload(17, "film.mkv", 5))
-    say(session, messages.Submit(18, JobRequest("film.mkv", upload_id="upload1")))
-    assert [answer.reply_to for answer in connection.sent] == list(range(11, 19))
-    jobs, job, missing, workers, cancelled, conflict, ready, submitted = connection.sent
-    assert len(jobs.jobs) == 2
-    assert job.output == "/v1/outputs/job2"
+    say(session, messages.CancelJob(14, "job1"))
+    assert [answer.reply_to for answer in connection.sent] == [11, 12, 13, 14]
+    done, job, missing, conflict = connection.sent
+    assert isinstance(done, messages.Done)
+    assert job.job.id == "job1"
     assert missing.error.code is Code.NOT_FOUND
-    assert workers.workers == ()
-    assert cancelled.job.state == "Cancelled"
     assert conflict.error.code is Code.CONFLICT
-    assert ready.path == "/v1/uploads/upload1"
-    assert submitted.job.id == "job1"
 
 
 def test_slow_answer_does_not_hold_up_the_next(desk: FakeDesk) -> None:
-    desk.answer = Deferred()
+    slow: Deferred[Any] = Deferred()
+    desk.answers = {1: slow}
     session, connection = client(desk)
     say(session, messages.Submit(1, JobRequest("film.mkv", server_path="/f")))
     say(session, messages.ListJobs(2))
     assert [answer.reply_to for answer in connection.sent] == [2]
-    desk.answer.callback(None)
+    slow.callback(messages.Job(1, view("job1")))
     assert [answer.reply_to for answer in connection.sent] == [2, 1]
 
 
 def test_answer_for_a_client_that_vanished_is_dropped(desk: FakeDesk) -> None:
-    desk.answer = Deferred()
+    slow: Deferred[Any] = Deferred()
+    desk.answers = {1: slow}
     session, connection = client(desk)
     say(session, messages.Submit(1, JobRequest("film.mkv", server_path="/f")))
     session.closed("gone")
-    desk.answer.callback(None)
+    slow.callback(messages.Done(1))
     assert connection.sent == []
 
 
 def test_unforeseen_error_is_answered_as_internal(desk: FakeDesk) -> None:
-    desk.answer = Deferred()
+    desk.answers = {1: FileExistsError("odd")}
     session, connection = client(desk)
     say(session, messages.Submit(1, JobRequest("film.mkv", server_path="/f")))
-    desk.answer.errback(FileExistsError("odd"))
     (failure,) = connection.sent
     assert (failure.error.code, failure.reply_to) == (Code.INTERNAL, 1)
 

@@ -1,16 +1,20 @@
-"""What a job's media side asks of workers, and how its join begins."""
+"""What a job's media side asks of workers, and what it makes of their results."""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.trial.unittest import TestCase
 
-from ffcluster.core.effects import OfferAttempt
+from ffcluster.core.effects import OfferAttempt, ResumeAttempt
 from ffcluster.core.media import MediaSummary, VideoFormat
 from ffcluster.core.model import (
     EncodeOrder,
@@ -19,14 +23,16 @@ from ffcluster.core.model import (
     JobSpec,
     PreRoll,
     ResultReport,
+    SegmentProof,
     WorkerId,
 )
 from ffcluster.core.profile import Container, Profile, RateControl, RateMode
 from ffcluster.core.timeline import FrameRange, TimeBase
 from ffcluster.encoders.build import FfmpegBuild
-from ffcluster.media.join import NeedsRestart
+from ffcluster.errors import BlobDamaged, BlobLost, ProtocolError, ResultInvalid
 from ffcluster.media.source import Piece
 from ffcluster.services.jobmedia import JobMedia
+from ffcluster.store.blobs import FileBlobs
 
 VIDEO = VideoFormat("h264", 64, 64, "yuv420p", TimeBase(1, 25))
 OFFER = OfferAttempt(
@@ -39,8 +45,11 @@ class Helper:
     def cut(self, *_: object) -> Deferred[Piece]:
         return succeed(Piece(10, "0" * 64, None, Fraction(1, 2), 12))
 
+    def check(self, *_: object) -> Deferred[ResultReport]:
+        return fail(ResultInvalid(message="It is no film."))
 
-def job(**spec: Any) -> JobMedia:
+
+def job(blobs: FileBlobs | None = None, **spec: Any) -> JobMedia:
     wanted = JobSpec(spec.pop("profile", Profile()), Container.MP4, "out.mp4", "in.mkv", **spec)
     made = JobMedia(
         JobId("j"),
@@ -48,6 +57,7 @@ def job(**spec: Any) -> JobMedia:
         Path("in.mkv"),
         Path("/jobs/j"),
         output_dir=Path("/out"),
+        blobs=blobs or FileBlobs(Path("/state")),
         runner=None,  # type: ignore[arg-type]
         build=FfmpegBuild("/usr/bin/ffmpeg", "9.0.2", 9),
         stall_timeout_s=60.0,
@@ -88,56 +98,47 @@ def test_a_device_decodes_where_that_is_wanted_and_no_pictures_are_compared(tria
     assert order(offer, hardware_decode=True, profile=LOSSLESS, exactly=False).hardware_decode
 
 
-# --- the join ------------------------------------------------------------------------------------
+def test_an_order_that_was_given_by_an_earlier_process_is_the_same_but_for_its_trims() -> None:
+    media = job(profile=LOSSLESS, hardware_decode=True)
+    resumed = ResumeAttempt(
+        OFFER.epoch, OFFER.worker_id, OFFER.job_id, OFFER.frames, OFFER.pre_roll, "h264_nvenc",
+        "cuda:0",
+    )  # fmt: skip
+    given = order(profile=LOSSLESS, hardware_decode=True)
+    assert given.trim_end_s == Fraction(1, 2)
+    assert media.order(resumed, LOSSLESS) == attrs.evolve(given, trim_end_s=None)
 
 
-@attrs.define
-class FakeJoiner:
-    in_band: bool
-    appended: list[str] = attrs.field(factory=list)
-
-    def start(self) -> None:
-        """Nothing starts."""
-
-    def append(self, result: Path, frames: FrameRange, report: ResultReport) -> Deferred[None]:
-        if report.parameter_sets == "other" and not self.in_band:
-            raise NeedsRestart(message="other parameter sets", in_band=True)
-        self.appended.append(report.parameter_sets)
-        return succeed(None)
-
-    def abort(self) -> Deferred[None]:
-        return succeed(None)
+# --- results -------------------------------------------------------------------------------------
 
 
-def joined(*segments: tuple[str, bool]) -> list[FakeJoiner]:
-    """Append segments with these parameter sets, each with or without a mixture in sight."""
-    media = job()
-    made: list[FakeJoiner] = []
+class Checks(TestCase):
+    """A result that does not pass is blamed on who is to blame."""
 
-    def make(in_band: bool, _reorder_frames: int) -> FakeJoiner:
-        made.append(FakeJoiner(in_band))
-        return made[-1]
+    def setUp(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="ffcluster-test-"))
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        self.blobs = FileBlobs(folder)
+        self.blobs.prepare()
+        arrived = self.blobs.incoming("result-7")
+        arrived.write_bytes(b"film")
+        sha256 = hashlib.sha256(b"film").hexdigest()
+        self.ref = self.blobs.adopt(arrived, sha256, 4, owner="result")
+        self.media = job(self.blobs)
 
-    media._join._make_joiner = make  # type: ignore[assignment]
-    for number, (sets, mixes) in enumerate(segments):
-        report = ResultReport(10, 1, "h264", 64, 64, "yuv420p", sets, 0)
-        frames = FrameRange(number * 10, number * 10 + 10)
-        Deferred.fromCoroutine(media.append(Epoch(number), frames, report, mixes=mixes))
-    return made
+    async def check(self, frames: int = 12) -> None:
+        await self.media.check(self.ref, order(), SegmentProof(frames))
 
+    async def test_result_that_is_as_it_was_delivered_is_the_workers(self) -> None:
+        await self.assertFailure(ensureDeferred(self.check()), ResultInvalid)
 
-def test_a_mixture_that_is_known_from_the_start_is_joined_in_band_at_once() -> None:
-    (joiner,) = joined(("one", True), ("other", True))
-    assert joiner.in_band
-    assert joiner.appended == ["one", "other"]
+    async def test_result_that_was_altered_here_is_not(self) -> None:
+        self.blobs.path(self.ref).write_bytes(b"flim")
+        await self.assertFailure(ensureDeferred(self.check()), BlobDamaged)
 
+    async def test_result_that_was_deleted_here_is_not(self) -> None:
+        self.blobs.path(self.ref).unlink()
+        await self.assertFailure(ensureDeferred(self.check()), BlobLost)
 
-def test_a_mixture_that_comes_as_a_surprise_starts_the_join_anew() -> None:
-    first, second = joined(("one", False), ("other", False))
-    assert (first.in_band, second.in_band) == (False, True)
-    assert second.appended == ["one", "other"]
-
-
-def test_a_mixture_that_is_only_possible_later_changes_nothing_by_itself() -> None:
-    (joiner,) = joined(("one", False), ("one", True))
-    assert not joiner.in_band
+    async def test_proof_of_another_number_of_frames_is_refused_unseen(self) -> None:
+        await self.assertFailure(ensureDeferred(self.check(11)), ProtocolError)

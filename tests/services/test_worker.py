@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ffcluster.encoders.backend import Machine
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.errors import NoUsableEncoder, Refused, Unreachable
 from ffcluster.net import messages
+from ffcluster.net.session import HEARTBEAT_S
 from ffcluster.services import worker as worker_module
 from ffcluster.services.config import WorkerSettings
 from ffcluster.services.detection import Examined
@@ -60,9 +62,8 @@ def prepared(
     monkeypatch.setattr(worker_module, "examine_machine", examine)
     monkeypatch.setattr(worker_module, "load_measurements", measurements)
     monkeypatch.setattr(worker_module, "deferToThread", at_once)
-    service = WorkerService(
-        Clock(), WorkerSettings(name="attic", work_dir=tmp_path / "work", **settings)
-    )
+    work_dir = tmp_path / f"work-{len(list(tmp_path.iterdir()))}"
+    service = WorkerService(Clock(), WorkerSettings(name="attic", work_dir=work_dir, **settings))
     outcome: list[Any] = []
     Deferred.fromCoroutine(service._prepare()).addBoth(outcome.append)
     if outcome[0] is not None:
@@ -174,6 +175,31 @@ def test_worker_dials_again_with_growing_delays_while_the_coordinator_is_away(
     service = started(clock, Unreachable(message="away"), reconnect_delay_s=3.0)
     assert service.dialled == 1
     assert dials_by_time(service, clock, 200) == [3, 9, 21, 45, 93, 153]
+
+
+def test_worker_that_holds_attempts_comes_back_within_its_lease_however_long_that_takes(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Service, "_has_work", True)
+    service = started(clock, Unreachable(message="away"), reconnect_delay_s=3.0)
+    times = dials_by_time(service, clock, 200)
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert max(pauses) <= 2 * HEARTBEAT_S
+    service._heartbeat_s = 0.5
+    clock.advance(10)
+    assert len(dials_by_time(service, clock, 10)) == 10
+
+
+def test_worker_that_drains_dials_for_as_long_as_it_has_something_to_deliver(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Service, "_has_work", True)
+    service = started(clock, Unreachable(message="away"), reconnect_delay_s=1.0)
+    service._draining = True
+    assert dials_by_time(service, clock, 5) != []
+    monkeypatch.setattr(Service, "_has_work", False)
+    dials_by_time(service, clock, 20)
+    assert dials_by_time(service, clock, 200) == []
 
 
 def test_refusal_is_tried_again_too_because_the_token_may_be_put_right(clock: Clock) -> None:

@@ -1,75 +1,52 @@
-"""The worker's side of a session: slots, offers, reports, draining."""
+"""The worker's side of one session: greeting, messages, heartbeats, and the end."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from ffcluster.core.media import VideoFormat
-from ffcluster.core.model import Capability, EncodeOrder
-from ffcluster.core.profile import Codec, Profile
-from ffcluster.core.timeline import FrameRange, TimeBase
-from ffcluster.errors import Code
+from ffcluster.errors import Code, ErrorReport, ProtocolError, Refused
 from ffcluster.net import messages
 from ffcluster.net.session import HEARTBEAT_S, SILENCE_LIMIT_S
-from ffcluster.services import worker_session as session_module
 from ffcluster.services.worker_session import WorkerSession
+from tests.services.benches import offer
 from tests.services.desks import FakeConnection, say
-
-VIDEO = VideoFormat("h264", 4, 4, "yuv420p", TimeBase(1, 25))
-
-
-def offer(epoch: int, encoder: str = "libx264", device: str = "") -> messages.Offer:
-    order = EncodeOrder(FrameRange(0, 10), Profile(), encoder, VIDEO, device)
-    piece = messages.BlobRef("/v1/pieces/a", 1, "0" * 64)
-    return messages.Offer(epoch, "job1", order, piece, "/v1/results/a")
-
-
-@attrs.define(eq=False)
-class FakeAttempt:
-    """An attempt that does only what a test tells it to."""
-
-    bench: Any
-    offer: messages.Offer
-    capability: Capability
-    encoding: bool = False
-    frames: int = 0
-    fps: float = 0.0
-    done: Deferred[None] = attrs.field(factory=Deferred)
-    stopped: list[bool] = attrs.field(factory=list)
-
-    def start(self) -> None:
-        """Nothing starts by itself."""
-
-    def when_done(self) -> Deferred[None]:
-        over: Deferred[None] = Deferred()
-        self.done.addCallback(lambda _: over.called or over.callback(None))
-        return over
-
-    def stop(self, *, give_back: bool) -> Deferred[None]:
-        self.stopped.append(give_back)
-        if not self.done.called:
-            self.done.callback(None)
-        return self.done
-
-
-class FakeRegistry:
-    def backend(self, name: str) -> object:
-        return object()
 
 
 @attrs.define
-class FakeWorkshop:
-    runner: Any = None
-    registry: Any = attrs.field(factory=FakeRegistry)
+class FakeBench:
+    """Notes what the session brings to it."""
 
-    def build_for(self, capability: Capability) -> Any:
-        return None
+    heard: list[Any] = attrs.field(factory=list)
+    rows: tuple[messages.AttemptProgress, ...] = ()
+    drained: Deferred[None] = attrs.field(factory=Deferred)
+
+    def joined(self, speak: Any, protocol: int, block_bytes: int) -> None:
+        self.heard.append(("joined", protocol, block_bytes))
+
+    def parted(self) -> None:
+        self.heard.append("parted")
+
+    def take(self, message: messages.Offer) -> None:
+        self.heard.append(message)
+
+    def resume(self, message: messages.Resume) -> None:
+        self.heard.append(message)
+
+    def revoke(self, epoch: int) -> None:
+        self.heard.append(("revoke", epoch))
+
+    async def drain(self, limit_s: float | None) -> None:
+        self.heard.append(("drain", limit_s))
+        await self.drained
+
+    def progress(self) -> tuple[messages.AttemptProgress, ...]:
+        rows, self.rows = self.rows, ()
+        return rows
 
 
 @pytest.fixture
@@ -78,206 +55,29 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def attempts(monkeypatch: pytest.MonkeyPatch) -> list[FakeAttempt]:
-    made: list[FakeAttempt] = []
+def bench() -> FakeBench:
+    return FakeBench()
 
-    def make(bench: Any, bulk: Any, order: Any, capability: Any, *_: object) -> FakeAttempt:
-        made.append(FakeAttempt(bench, order, capability))
-        return made[-1]
 
-    monkeypatch.setattr(session_module, "AttemptRun", make)
+@pytest.fixture
+def connection() -> FakeConnection:
+    return FakeConnection()
+
+
+@pytest.fixture
+def greeted(clock: Clock, bench: FakeBench, connection: FakeConnection) -> WorkerSession:
+    made = WorkerSession(bench, clock)  # type: ignore[arg-type]
+    made.opened(connection)  # type: ignore[arg-type]
+    made.greet(messages.Hello((1, 2), "worker"))
     return made
 
 
 @pytest.fixture
-def session(clock: Clock, attempts: list[FakeAttempt]) -> WorkerSession:
-    made = WorkerSession(FakeWorkshop(), clock, Path("/work"))
-    made.opened(FakeConnection())  # type: ignore[arg-type]
-    capabilities = (
-        Capability("libx264", Codec.H264, slots=2),
-        Capability("h264_nvenc", Codec.H264, "nvenc", "cuda:0", slots=1),
-        Capability("hevc_nvenc", Codec.HEVC, "nvenc", "cuda:0", slots=2),
-    )
-    made.greet(messages.Hello((1,), "worker", capabilities=capabilities), None)  # type: ignore[arg-type]
-    say(made, messages.Welcome(1, "1", 5.0, 4096))
-    sent(made).clear()
-    return made
-
-
-def sent(session: WorkerSession) -> list[Any]:
-    connection: Any = session._connection
-    said: list[Any] = connection.sent
-    return said
-
-
-def wait_for_slots(session: WorkerSession, attempts: list[FakeAttempt]) -> list[Deferred[None]]:
-    return [session.slot(attempt) for attempt in attempts]  # type: ignore[arg-type]
-
-
-# --- slots ---------------------------------------------------------------------------------------
-
-
-def test_slots_are_given_in_order_of_epochs(
-    session: WorkerSession, attempts: list[FakeAttempt]
-) -> None:
-    for epoch in (3, 4, 2, 1):
-        say(session, offer(epoch))
-    granted = wait_for_slots(session, attempts)
-    assert [slot.called for slot in granted] == [True, True, False, False]
-    session.release(attempts[0])  # type: ignore[arg-type]
-    assert [slot.called for slot in granted] == [True, True, False, True]
-    session.release(attempts[1])  # type: ignore[arg-type]
-    assert all(slot.called for slot in granted)
-
-
-def test_each_device_has_slots_of_its_own(
-    session: WorkerSession, attempts: list[FakeAttempt]
-) -> None:
-    for epoch in (1, 2, 3):
-        say(session, offer(epoch))
-    say(session, offer(4, "h264_nvenc", "cuda:0"))
-    say(session, offer(5, "h264_nvenc", "cuda:0"))
-    granted = wait_for_slots(session, attempts)
-    assert [slot.called for slot in granted] == [True, True, False, True, False]
-    session.release(attempts[3])  # type: ignore[arg-type]
-    assert [slot.called for slot in granted] == [True, True, False, True, True]
-
-
-def test_encoders_on_one_device_share_its_slots_in_order_of_epochs(
-    session: WorkerSession, attempts: list[FakeAttempt]
-) -> None:
-    say(session, offer(1, "hevc_nvenc", "cuda:0"))
-    say(session, offer(2, "h264_nvenc", "cuda:0"))
-    say(session, offer(3, "hevc_nvenc", "cuda:0"))
-    granted = wait_for_slots(session, attempts)
-    # The second needs the whole device; the third would fit and waits behind it all the same.
-    assert [slot.called for slot in granted] == [True, False, False]
-    session.release(attempts[0])  # type: ignore[arg-type]
-    assert [slot.called for slot in granted] == [True, True, False]
-
-
-def test_slot_given_back_at_once_passes_to_the_next_and_no_further(
-    session: WorkerSession, attempts: list[FakeAttempt]
-) -> None:
-    for epoch in range(1, 7):
-        say(session, offer(epoch))
-    granted = wait_for_slots(session, attempts[:2])
-    fallen: list[int] = []
-
-    def fall(_: None, attempt: FakeAttempt) -> None:
-        fallen.append(attempt.offer.epoch)
-        session.release(attempt)  # type: ignore[arg-type]
-
-    for attempt in attempts[2:5]:
-        granted.append(session.slot(attempt).addCallback(fall, attempt))  # type: ignore[arg-type]
-    granted.append(session.slot(attempts[5]))  # type: ignore[arg-type]
-    session.release(attempts[0])  # type: ignore[arg-type]
-    assert fallen == [3, 4, 5]
-    assert granted[5].called
-    assert len(session._encoding) == 2
-
-
-def test_cancelled_wait_gives_way_to_those_behind(
-    session: WorkerSession, attempts: list[FakeAttempt]
-) -> None:
-    for epoch in range(1, 5):
-        say(session, offer(epoch))
-    granted = wait_for_slots(session, attempts)
-    granted[2].addErrback(lambda failure: failure.trap(CancelledError))
-    granted[2].cancel()
-    session.release(attempts[2])  # type: ignore[arg-type]
-    session.release(attempts[0])  # type: ignore[arg-type]
-    assert granted[3].called
-    assert session._waiting == {}
-
-
-def test_release_without_a_slot_changes_nothing(
-    session: WorkerSession, attempts: list[FakeAttempt]
-) -> None:
-    say(session, offer(1))
-    session.release(attempts[0])  # type: ignore[arg-type]
-    assert session._encoding == {}
-
-
-# --- offers --------------------------------------------------------------------------------------
-
-
-def test_repeated_offer_is_taken_once(session: WorkerSession, attempts: list[FakeAttempt]) -> None:
-    say(session, offer(1))
-    say(session, offer(1))
-    assert len(attempts) == 1
-
-
-def test_offer_for_an_encoder_that_is_not_here_fails(session: WorkerSession) -> None:
-    say(session, offer(1, "hevc_nvenc"))
-    (failed,) = sent(session)
-    assert (failed.epoch, failed.error.code) == (1, Code.NO_USABLE_ENCODER)
-
-
-def test_offer_for_a_device_that_is_not_here_fails(session: WorkerSession) -> None:
-    say(session, offer(1, "h264_nvenc", "cuda:1"))
-    (failed,) = sent(session)
-    assert failed.error.code is Code.NO_USABLE_ENCODER
-    assert "h264_nvenc on cuda:1" in failed.error.message
-
-
-def test_revoked_attempt_is_stopped_and_not_given_back(
-    session: WorkerSession, attempts: list[FakeAttempt]
-) -> None:
-    say(session, offer(1))
-    say(session, messages.Revoke(1))
-    say(session, messages.Revoke(99))
-    assert attempts[0].stopped == [False]
-    assert session._attempts == {}
-
-
-def test_offer_after_the_end_of_the_session_starts_nothing(
-    session: WorkerSession, attempts: list[FakeAttempt]
-) -> None:
-    Deferred.fromCoroutine(session.end("over"))
-    say(session, offer(1))
-    assert attempts == []
-
-
-def test_end_stops_every_attempt(session: WorkerSession, attempts: list[FakeAttempt]) -> None:
-    say(session, offer(1))
-    say(session, offer(2))
-    ending = Deferred.fromCoroutine(session.end("over"))
-    assert [attempt.stopped for attempt in attempts] == [[False], [False]]
-    assert ending.called
-
-
-def test_drain_gives_back_what_has_not_begun_and_waits_for_the_rest(
-    session: WorkerSession, attempts: list[FakeAttempt]
-) -> None:
-    say(session, offer(1))
-    say(session, offer(2))
-    attempts[0].encoding = True
-    draining = Deferred.fromCoroutine(session.drain(100.0))
-    assert [attempt.stopped for attempt in attempts] == [[], [True]]
-    say(session, offer(3))
-    assert sent(session) == [messages.Draining(), messages.Returned(3)]
-    assert not draining.called
-    attempts[0].done.callback(None)
-    assert draining.called
-    connection: Any = session._connection
-    assert connection.closed_with is not None
-
-
-def test_drain_gives_back_what_does_not_end_in_time(
-    session: WorkerSession, attempts: list[FakeAttempt], clock: Clock
-) -> None:
-    say(session, offer(1))
-    attempts[0].encoding = True
-    draining = Deferred.fromCoroutine(session.drain(100.0))
-    keep_alive(session, clock, 99.0)
-    assert not draining.called
-    keep_alive(session, clock, 2.0)
-    assert attempts[0].stopped == [True]
-    assert draining.called
-
-
-# --- reports -------------------------------------------------------------------------------------
+def session(greeted: WorkerSession, bench: FakeBench, connection: FakeConnection) -> WorkerSession:
+    say(greeted, messages.Welcome(2, "1", HEARTBEAT_S, 4096))
+    connection.sent.clear()
+    bench.heard.clear()
+    return greeted
 
 
 def keep_alive(session: WorkerSession, clock: Clock, seconds: float) -> None:
@@ -287,28 +87,126 @@ def keep_alive(session: WorkerSession, clock: Clock, seconds: float) -> None:
         clock.advance(0.5)
 
 
-def test_progress_of_all_attempts_goes_in_one_message_and_only_when_it_changed(
-    session: WorkerSession, attempts: list[FakeAttempt], clock: Clock
+# --- greeting ------------------------------------------------------------------------------------
+
+
+def test_bench_joins_when_the_coordinator_welcomes_the_worker(
+    greeted: WorkerSession, bench: FakeBench, connection: FakeConnection
 ) -> None:
+    assert connection.sent == [messages.Hello((1, 2), "worker")]
+    assert bench.heard == []
+    say(greeted, messages.Welcome(2, "1", 5.0, 4096))
+    assert bench.heard == [("joined", 2, 4096)]
+    assert greeted.welcomed.called
+
+
+def test_second_welcome_changes_nothing(session: WorkerSession, bench: FakeBench) -> None:
+    say(session, messages.Welcome(1, "1", 5.0, 1))
+    assert bench.heard == []
+
+
+def test_refusal_is_the_coordinators_own_error(greeted: WorkerSession) -> None:
+    refusal = ErrorReport(Code.PROTOCOL, "no common version")
+    refused: list[Any] = []
+    greeted.welcomed.addErrback(refused.append)
+    say(greeted, messages.Failure(refusal))
+    assert refused[0].check(ProtocolError)
+
+
+def test_session_that_ends_before_a_welcome_is_a_refusal(greeted: WorkerSession) -> None:
+    refused: list[Any] = []
+    greeted.welcomed.addErrback(refused.append)
+    greeted.closed("go away")
+    assert refused[0].check(Refused)
+    assert "go away" in refused[0].value.message
+
+
+# --- messages ------------------------------------------------------------------------------------
+
+
+def test_what_the_coordinator_says_of_attempts_goes_to_the_bench(
+    session: WorkerSession, bench: FakeBench
+) -> None:
+    said = (offer(1), messages.Resume(2, "/v1/results/b"), messages.Revoke(3))
+    for message in said:
+        say(session, message)
+    assert bench.heard == [*said[:2], ("revoke", 3)]
+
+
+def test_message_that_is_not_understood_changes_nothing(
+    session: WorkerSession, bench: FakeBench, connection: FakeConnection
+) -> None:
+    session.received(b"nonsense")
+    session.received(b'{"type": "from_the_future"}')
+    assert not session.ended.called
+    assert (connection.sent, bench.heard) == ([], [])
+
+
+def test_nothing_is_taken_after_the_end_of_the_session(
+    session: WorkerSession, bench: FakeBench
+) -> None:
+    session.close("over")
     say(session, offer(1))
-    say(session, offer(2))
-    wait_for_slots(session, attempts)
-    attempts[0].frames, attempts[0].fps = 5, 25.0
-    attempts[1].frames, attempts[1].fps = 7, 50.0
-    clock.advance(0.5)
-    clock.advance(0.5)
-    (progress,) = sent(session)
-    rows = [(row.epoch, row.frames, row.fps) for row in progress.attempts]
-    assert rows == [(1, 5, 25.0), (2, 7, 50.0)]
+    assert bench.heard == ["parted"]
 
 
-def test_idle_worker_sends_heartbeats(session: WorkerSession, clock: Clock) -> None:
+def test_drain_that_the_coordinator_asks_for_has_no_limit_and_ends_the_session(
+    session: WorkerSession, bench: FakeBench, connection: FakeConnection
+) -> None:
+    say(session, messages.Drain())
+    assert bench.heard == [("drain", None)]
+    assert connection.closed_with is None
+    bench.drained.callback(None)
+    assert connection.closed_with is not None
+
+
+# --- the end -------------------------------------------------------------------------------------
+
+
+def test_end_is_told_once_whoever_ended_it(
+    session: WorkerSession, bench: FakeBench, connection: FakeConnection
+) -> None:
+    session.close("the worker stops")
+    session.close("again")
+    session.closed("and again")
+    assert bench.heard == ["parted"]
+    assert connection.closed_with == (1000, "the worker stops")
+    assert session.ended.result == "the worker stops"
+
+
+def test_nothing_is_said_after_the_end(
+    session: WorkerSession, clock: Clock, connection: FakeConnection
+) -> None:
+    session.closed("the connection was lost")
+    session.send(messages.Heartbeat())
+    clock.advance(10 * SILENCE_LIMIT_S)
+    assert connection.sent == []
+    assert not clock.getDelayedCalls()
+
+
+# --- reports -------------------------------------------------------------------------------------
+
+
+def test_progress_goes_in_one_message(
+    session: WorkerSession, bench: FakeBench, clock: Clock, connection: FakeConnection
+) -> None:
+    rows = (messages.AttemptProgress(1, 5, 25.0), messages.AttemptProgress(2, 7, 50.0))
+    bench.rows = rows
+    clock.advance(0.5)
+    clock.advance(0.5)
+    assert connection.sent == [messages.Progress(rows)]
+
+
+def test_idle_worker_sends_heartbeats(
+    session: WorkerSession, clock: Clock, connection: FakeConnection
+) -> None:
     keep_alive(session, clock, 2 * HEARTBEAT_S + 1)
-    assert sent(session) == [messages.Heartbeat()] * 2
+    assert connection.sent == [messages.Heartbeat()] * 2
 
 
-def test_silent_coordinator_is_given_up(session: WorkerSession, clock: Clock) -> None:
-    connection: Any = session._connection
+def test_silent_coordinator_is_given_up(
+    session: WorkerSession, clock: Clock, connection: FakeConnection
+) -> None:
     clock.pump([0.5] * round(SILENCE_LIMIT_S / 0.5 - 1))
     assert not session.ended.called
     clock.pump([0.5] * 2)
@@ -316,8 +214,25 @@ def test_silent_coordinator_is_given_up(session: WorkerSession, clock: Clock) ->
     assert connection.closed_with is not None
 
 
-def test_message_that_is_not_understood_changes_nothing(session: WorkerSession) -> None:
-    session.received(b"nonsense")
-    session.received(b'{"type": "from_the_future"}')
-    assert not session.ended.called
-    assert sent(session) == []
+def test_heartbeats_follow_what_the_welcome_said(
+    greeted: WorkerSession, clock: Clock, connection: FakeConnection
+) -> None:
+    say(greeted, messages.Welcome(2, "1", 0.5, 4096))
+    connection.sent.clear()
+    for _ in range(16):
+        clock.advance(0.125)
+        say(greeted, messages.Heartbeat())
+    assert connection.sent == [messages.Heartbeat()] * 4
+    clock.pump([0.125] * 15)
+    assert not greeted.ended.called
+    clock.advance(0.125)
+    assert greeted.ended.called
+
+
+def test_worker_that_slept_past_the_limit_gives_the_session_up_when_it_wakes(
+    session: WorkerSession, bench: FakeBench, clock: Clock
+) -> None:
+    keep_alive(session, clock, 2.0)
+    clock.advance(3600.0)
+    assert session.ended.called
+    assert bench.heard == ["parted"]

@@ -1,4 +1,4 @@
-"""Incoming blobs and publication: nothing is overwritten, nothing half-written counts."""
+"""Incoming blobs and places: nothing is overwritten, nothing half-written counts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import errno
 import hashlib
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ffcluster.errors import DiskFull, OutputUnwritable, Refused, TransferFailed
+from ffcluster.steps import Step
 from ffcluster.store import files
-from ffcluster.store.files import IncomingFile
+from ffcluster.store.files import IncomingFile, Placed
+from tests.store.crashing import killed_at
 
 DATA = bytes(range(256)) * 4
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -35,6 +38,8 @@ def test_blocks_in_order_make_the_whole_file(incoming: IncomingFile) -> None:
     assert incoming.path.read_bytes() == DATA
 
 
+# The time a disk takes for fsync is anybody's guess.
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1024), st.integers(0, 1024)), max_size=20))
 def test_any_blocks_in_any_order_give_the_right_file_or_none(
     tmp_path_factory: pytest.TempPathFactory, spans: list[tuple[int, int]]
@@ -175,7 +180,106 @@ def test_write_into_a_directory_that_is_gone_does_not_make_it_again(tmp_path: Pa
     assert not (tmp_path / "gone").exists()
 
 
-# --- publication ---------------------------------------------------------------------------------
+# --- what an earlier process left ----------------------------------------------------------------
+
+
+def interrupted(path: Path, data: bytes) -> IncomingFile:
+    """A file of which an earlier process took `data` in."""
+    earlier = IncomingFile(path, 10_000)
+    earlier.expect(len(DATA))
+    earlier.write(0, data)
+    return IncomingFile(path, 10_000, resumes=True)
+
+
+# The time a disk takes for fsync is anybody's guess.
+@settings(deadline=None)
+@given(st.integers(1, len(DATA)), st.integers(1, len(DATA)))
+def test_reopened_file_goes_on_where_it_stopped(
+    tmp_path_factory: pytest.TempPathFactory, stopped: int, resent: int
+) -> None:
+    incoming = interrupted(tmp_path_factory.mktemp("blob") / "blob", DATA[:stopped])
+    incoming.reopen()
+    assert incoming.offset == stopped
+    incoming.expect(len(DATA))
+    start = min(stopped, resent, len(DATA) - 1)
+    incoming.take(start, DATA[start:], SHA)
+    assert incoming.whole
+    assert incoming.path.read_bytes() == DATA
+
+
+def test_reopened_file_with_other_bytes_is_found_out_and_sent_again(tmp_path: Path) -> None:
+    incoming = interrupted(tmp_path / "blob", b"\0" * 600)
+    incoming.reopen()
+    incoming.expect(len(DATA))
+    with pytest.raises(TransferFailed, match="SHA-256"):
+        incoming.take(600, DATA[600:], SHA)
+    incoming.take(0, DATA, SHA)
+    assert incoming.path.read_bytes() == DATA
+
+
+def test_all_bytes_of_a_reopened_file_are_not_whole_before_their_hash_is_known(
+    tmp_path: Path,
+) -> None:
+    incoming = interrupted(tmp_path / "blob", DATA)
+    incoming.reopen()
+    assert (incoming.offset, incoming.whole) == (len(DATA), False)
+    incoming.expect(len(DATA))
+    incoming.take(len(DATA) - 1, DATA[-1:], SHA)
+    assert incoming.whole
+
+
+def test_partial_that_is_longer_than_announced_starts_anew(tmp_path: Path) -> None:
+    incoming = interrupted(tmp_path / "blob", DATA)
+    incoming.reopen()
+    incoming.expect(10)
+    assert incoming.offset == 0
+    incoming.take(0, DATA[:10], hashlib.sha256(DATA[:10]).hexdigest())
+    assert incoming.path.read_bytes() == DATA[:10]
+
+
+@pytest.mark.parametrize("sizes", [(100, None), (10_000, 100)])
+def test_partial_that_is_longer_than_allowed_starts_anew(
+    tmp_path: Path, sizes: tuple[int, int | None]
+) -> None:
+    (tmp_path / "blob").write_bytes(DATA)
+    incoming = IncomingFile(tmp_path / "blob", *sizes, resumes=True)
+    incoming.reopen()
+    assert incoming.offset == 0
+
+
+def test_reopening_what_is_not_there_begins_at_the_start(incoming: IncomingFile) -> None:
+    made = IncomingFile(incoming.path, 10_000, resumes=True)
+    made.reopen()
+    assert made.offset == 0
+    assert not made.path.exists()
+
+
+def test_reopening_what_cannot_be_read_fails_in_words(tmp_path: Path) -> None:
+    (tmp_path / "blob").mkdir()
+    with pytest.raises(OutputUnwritable):
+        IncomingFile(tmp_path / "blob", 10, resumes=True).reopen()
+
+
+def test_block_that_comes_before_the_file_was_read_does_not_overwrite_it(tmp_path: Path) -> None:
+    incoming = interrupted(tmp_path / "blob", DATA[:600])
+    incoming.expect(len(DATA))
+    incoming.take(0, DATA[:10], None)
+    assert incoming.offset == 600
+    incoming.reopen()
+    incoming.take(600, DATA[600:], SHA)
+    assert incoming.path.read_bytes() == DATA
+
+
+def test_file_that_does_not_resume_is_written_from_the_start(tmp_path: Path) -> None:
+    interrupted(tmp_path / "blob", b"\0" * 600)
+    incoming = IncomingFile(tmp_path / "blob", 10)
+    incoming.reopen()
+    incoming.expect(10)
+    incoming.take(0, DATA[:10], None)
+    assert incoming.path.read_bytes() == DATA[:10]
+
+
+# --- the place of a finished file ----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -188,50 +292,166 @@ def finished(tmp_path: Path) -> Path:
 @pytest.fixture(params=["links", "no links"])
 def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "no links":
+        monkeypatch.setattr(os, "link", no_links)
 
-        def refuse(*_: object) -> None:
-            raise OSError(errno.EPERM, "Operation not permitted")
 
-        monkeypatch.setattr(os, "link", refuse)
+def no_links(_finished: Path, target: Path) -> None:
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, "File exists")
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def written(path: Path) -> tuple[int, int, int]:
+    """What tells whether it is the same file, not written to; reading changes other times."""
+    found = path.lstat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def place(finished: Path, target: Path, *, proven: bool = False) -> Placed:
+    return files.place(finished, target, SHA, len(DATA), proven=proven)
 
 
 @pytest.mark.usefixtures("links")
-def test_published_file_has_its_name_and_the_partial_is_gone(
-    tmp_path: Path, finished: Path
+@pytest.mark.parametrize("proven", [False, True])
+def test_placed_file_has_its_name_and_the_partial_is_gone(
+    tmp_path: Path, finished: Path, proven: bool
 ) -> None:
-    assert files.publish(finished, tmp_path, "film.mp4") == tmp_path / "film.mp4"
+    target = files.choose_place(tmp_path, "film.mp4")
+    assert target == tmp_path / "film.mp4"
+    assert not target.exists()
+    assert place(finished, target, proven=proven) is Placed.DONE
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
-    assert (tmp_path / "film.mp4").read_bytes() == DATA
+    assert target.read_bytes() == DATA
 
 
-@pytest.mark.usefixtures("links")
-def test_taken_names_are_numbered_and_never_overwritten(tmp_path: Path, finished: Path) -> None:
+def test_taken_names_are_numbered(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_text("mine")
     (tmp_path / "film-2.mp4").symlink_to("nowhere")
-    assert files.publish(finished, tmp_path, "film.mp4").name == "film-3.mp4"
-    assert (tmp_path / "film.mp4").read_text() == "mine"
-    assert (tmp_path / "film-2.mp4").is_symlink()
+    (tmp_path / "film-3.mp4").mkdir()
+    assert files.choose_place(tmp_path, "film.mp4").name == "film-4.mp4"
+
+
+def test_too_many_files_of_one_name_are_an_error_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_MOST_NAMES", 2)
+    (tmp_path / "film.mp4").touch()
+    (tmp_path / "film-2.mp4").touch()
+    with pytest.raises(OutputUnwritable, match="2 files named like"):
+        files.choose_place(tmp_path, "film.mp4")
+
+
+def take_by_file(target: Path) -> None:
+    target.write_text("mine")
+
+
+def take_by_equal_file(target: Path) -> None:
+    target.write_bytes(DATA)
+
+
+def take_by_empty_file(target: Path) -> None:
+    target.touch()
+
+
+def take_by_directory(target: Path) -> None:
+    target.mkdir()
+
+
+def take_by_dangling_link(target: Path) -> None:
+    target.symlink_to("nowhere")
 
 
 @pytest.mark.usefixtures("links")
-def test_several_publications_of_one_name_lose_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "take",
+    [
+        take_by_file,
+        take_by_equal_file,
+        take_by_empty_file,
+        take_by_directory,
+        take_by_dangling_link,
+    ],
+)
+def test_place_that_somebody_else_took_is_left_alone(
+    tmp_path: Path, finished: Path, take: Callable[[Path], None]
+) -> None:
+    target = tmp_path / "film.mp4"
+    take(target)
+    before = written(target)
+    assert place(finished, target) is Placed.TAKEN
+    assert finished.read_bytes() == DATA
+    assert written(target) == before
+
+
+def test_place_that_was_linked_before_is_recognised(tmp_path: Path, finished: Path) -> None:
+    target = tmp_path / "film.mp4"
+    os.link(finished, target)
+    assert place(finished, target) is Placed.DONE
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+@pytest.mark.usefixtures("links")
+def test_placing_again_what_is_placed_changes_nothing(tmp_path: Path, finished: Path) -> None:
+    target = tmp_path / "film.mp4"
+    place(finished, target)
+    before = written(target)
+    assert place(finished, target) is Placed.DONE
+    assert written(target) == before
+
+
+def test_place_that_was_only_reserved_before_is_filled(tmp_path: Path, finished: Path) -> None:
+    target = tmp_path / "film.mp4"
+    assert files._reserve(finished, target)
+    assert place(finished, target) is Placed.DONE
+    assert target.read_bytes() == DATA
+    assert not finished.exists()
+
+
+def test_place_that_another_job_reserved_is_left_alone(tmp_path: Path, finished: Path) -> None:
+    target = tmp_path / "film.mp4"
+    assert files._reserve(tmp_path / ".other.partial", target)
+    assert place(finished, target) is Placed.TAKEN
+
+
+def test_file_that_is_nowhere_is_gone(tmp_path: Path) -> None:
+    assert place(tmp_path / ".film.partial", tmp_path / "film.mp4") is Placed.GONE
+    (tmp_path / "film.mp4").write_bytes(DATA[:-1] + b"!")
+    assert place(tmp_path / ".film.partial", tmp_path / "film.mp4") is Placed.GONE
+
+
+@pytest.mark.parametrize("altered", [DATA[:-1], DATA + b"!", DATA[:-1] + b"!", b""])
+def test_file_that_was_altered_is_not_placed(
+    tmp_path: Path, finished: Path, altered: bytes
+) -> None:
+    finished.write_bytes(altered)
+    assert place(finished, tmp_path / "film.mp4") is Placed.DIFFERS
+    assert not (tmp_path / "film.mp4").exists()
+
+
+@pytest.mark.usefixtures("links")
+def test_of_several_that_want_one_name_each_gets_a_name_of_its_own(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
 
     def publish(number: int) -> None:
         partial = folder / f".{number}.partial"
-        partial.write_text(str(number))
-        files.publish(partial, folder, "film.mkv")
+        partial.write_bytes(DATA)
+        placed = Placed.TAKEN
+        while placed is Placed.TAKEN:
+            placed = place(partial, files.choose_place(folder, "film.mkv"))
+        assert placed is Placed.DONE
 
     threads = [threading.Thread(target=publish, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(path.read_text() for path in folder.iterdir()) == [str(n) for n in range(8)]
+    wanted = {"film.mkv", *(f"film-{number}.mkv" for number in range(2, 9))}
+    assert {path.name for path in folder.iterdir()} == wanted
+    assert all(path.read_bytes() == DATA for path in folder.iterdir())
 
 
-def test_failed_publication_leaves_no_empty_file(
+def test_failed_placing_leaves_nothing_behind(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -240,16 +460,37 @@ def test_failed_publication_leaves_no_empty_file(
     monkeypatch.setattr(os, "link", refuse)
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(OutputUnwritable):
-        files.publish(finished, tmp_path, "film.mp4")
+        place(finished, tmp_path / "film.mp4")
     assert [path.name for path in tmp_path.iterdir()] == [finished.name]
 
 
-def test_publication_into_a_missing_directory_fails_in_words(
-    tmp_path: Path, finished: Path
-) -> None:
+def test_placing_into_a_missing_directory_fails_in_words(tmp_path: Path, finished: Path) -> None:
     with pytest.raises(OutputUnwritable, match=r"film\.mp4"):
-        files.publish(finished, tmp_path / "none", "film.mp4")
+        place(finished, tmp_path / "none" / "film.mp4")
     assert finished.exists()
+
+
+@pytest.mark.usefixtures("links")
+def test_process_that_dies_once_the_file_is_placed_has_placed_it(tmp_path: Path) -> None:
+    finished, target = tmp_path / ".film.partial", tmp_path / "film.mp4"
+    finished.write_bytes(DATA)
+    without_links = os.link is no_links
+    script = f"""
+        import errno, os
+        if {without_links}:
+            def no_links(*_):
+                raise OSError(errno.EPERM, "Operation not permitted")
+            os.link = no_links
+        files.place(Path({str(finished)!r}), Path({str(target)!r}), {SHA!r}, {len(DATA)})
+    """
+    assert killed_at(Step.OUTPUT_PLACED, script)
+    assert target.read_bytes() == DATA
+    assert finished.exists() is not without_links
+    assert place(finished, target) is Placed.DONE
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+# --- the rest ------------------------------------------------------------------------------------
 
 
 def test_storage_errors_are_told_apart(tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""What a coordinator does from time to time: look after its disk, and forget what is old.
+
+Decides nothing about jobs: what it finds is posted as events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from ffcluster.core.cluster import ClusterState
+from ffcluster.core.events import Event, JobRemoved, ResultsExpired, SpaceChanged
+from ffcluster.errors import FfclusterError
+from ffcluster.services.config import ServerSettings
+from ffcluster.services.ledger import Ledger
+from ffcluster.services.shelf import TicketShelf
+from ffcluster.store.blobs import BlobStore
+from ffcluster.store.space import Reserve
+
+log = Logger()
+
+_LOOK_EVERY_S = 2.0
+_TIDY_EVERY_S = 600.0
+_JOBS_REMEMBERED = 1000
+# Nobody asks for the same job again after so long.
+_KEYS_KEPT_S = 30 * 86_400.0
+
+
+class Housekeeping:
+    """The coordinator's regular duties.
+
+    Args:
+        state: The cluster's state; only read here.
+        blobs: Where nobody's blobs are removed.
+        shelf: Which incoming files are expected.
+        reserve: Whether there is room.
+        ledger: Whether what changes can be stored, and where old events are removed.
+        seconds: The coordinator's clock.
+        post: Takes an event in.
+
+    Attributes:
+        short_of: Why nothing new can be taken in, or "".
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: ServerSettings,
+        state: ClusterState,
+        blobs: BlobStore,
+        shelf: TicketShelf,
+        reserve: Reserve,
+        ledger: Ledger,
+        *,
+        seconds: Callable[[], float],
+        post: Callable[[Event], None],
+    ) -> None:
+        self.short_of = ""
+        self._settings = settings
+        self._state = state
+        self._blobs = blobs
+        self._shelf = shelf
+        self._reserve = reserve
+        self._ledger = ledger
+        self._seconds = seconds
+        self._post = post
+        self._loops = [
+            (_loop(reactor, self._look), _LOOK_EVERY_S),
+            (_loop(reactor, self._tidy), _TIDY_EVERY_S),
+        ]
+
+    async def start(self) -> None:
+        """Remove what an earlier process left and nobody needs, and begin."""
+        removed = await deferToThread(self._blobs.sweep, self._expected(), at_once=True)
+        if removed:
+            log.info("{removed} files that nobody needs any more were removed", removed=removed)
+        await self._look()
+        for loop, every_s in self._loops:
+            loop.start(every_s, now=False)
+
+    def stop(self) -> None:
+        """Do nothing any more."""
+        for loop, _ in self._loops:
+            if loop.running:
+                loop.stop()
+
+    async def _look(self) -> None:
+        """See whether there is room, and what has been kept for long enough."""
+        reason = self._ledger.trouble or await self._room()
+        if reason != self.short_of:
+            self.short_of = reason
+            if reason:
+                log.warn("nothing new is begun: {reason}", reason=reason)
+            else:
+                log.info("there is room again")
+            self._post(SpaceChanged(reason))
+        self._expire()
+
+    async def _room(self) -> str:
+        try:
+            reason: str = await deferToThread(self._reserve.check)
+        except FfclusterError as error:
+            return error.message
+        return reason
+
+    def _expire(self) -> None:
+        ended = [job for job in self._state.jobs.values() if job.ended]
+        kept_since = self._seconds() - self._settings.keep_failed_s
+        for job in ended:
+            if job.kept and job.ended_at is not None and job.ended_at <= kept_since:
+                self._post(ResultsExpired(job.id))
+        for job in ended[:-_JOBS_REMEMBERED]:
+            self._post(JobRemoved(job.id))
+
+    async def _tidy(self) -> None:
+        """Remove files and entries that nobody needs any more."""
+        await deferToThread(self._blobs.sweep, self._expected())
+        first_kept = self._state.counters.next_event - self._settings.events_kept
+        keys_since = self._seconds() - _KEYS_KEPT_S
+        await self._ledger.read(lambda store: store.prune(first_kept, keys_since))
+
+    def _expected(self) -> frozenset[str]:
+        """Incoming files that somebody goes on with, or may come back to."""
+        return self._shelf.expected() | {f"result-{epoch}" for epoch in self._state.attempts}
+
+
+def _loop(reactor: Any, duty: Callable[[], Coroutine[Any, Any, None]]) -> LoopingCall:
+    def run() -> Deferred[None]:
+        doing = ensureDeferred(duty())
+        # The next time may go better; a loop that failed would never run again.
+        return doing.addErrback(lambda failure: log.failure("housekeeping failed", failure))
+
+    loop = LoopingCall(run)
+    loop.clock = reactor
+    return loop

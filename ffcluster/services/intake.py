@@ -1,0 +1,167 @@
+"""New jobs and their sources: from what a client asks for to a job that is stored.
+
+The source of a job is a file that the coordinator may read, or an upload, which becomes a blob of
+the coordinator's own before the job exists.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from twisted.internet.defer import DeferredLock
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from ffcluster.core.durable import KeyEntry
+from ffcluster.core.events import Event, JobSubmitted
+from ffcluster.core.model import JobId, JobRequest, Source
+from ffcluster.encoders.registry import Registry
+from ffcluster.errors import DiskFull, IdempotencyConflict, Refused
+from ffcluster.services.config import ServerSettings
+from ffcluster.services.holdings import source_owner
+from ffcluster.services.past import Reader
+from ffcluster.services.shelf import TicketShelf
+from ffcluster.services.submission import check_key, make_spec, request_sha256
+from ffcluster.store.space import Reserve
+
+log = Logger()
+
+
+class Intake:
+    """Takes in new jobs and their sources.
+
+    Args:
+        settings: The coordinator's settings.
+        registry: The plugins, which check what a profile asks for.
+        shelf: Where uploads arrive.
+        reserve: Whether there is room for an upload.
+        reader: Where idempotency keys of earlier requests are looked up.
+        seconds: The coordinator's clock.
+        settled: Takes an event in, with keys to store, and waits until that is durable.
+        source_of: The source of a job that is remembered, or None.
+        short_of: Why there is no room for anything new, or "".
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        registry: Registry,
+        shelf: TicketShelf,
+        reserve: Reserve,
+        reader: Reader,
+        *,
+        seconds: Callable[[], float],
+        settled: Callable[[Event, Sequence[KeyEntry]], Awaitable[None]],
+        source_of: Callable[[JobId], Source | None],
+        short_of: Callable[[], str],
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._shelf = shelf
+        self._reserve = reserve
+        self._reader = reader
+        self._seconds = seconds
+        self._settled = settled
+        self._source_of = source_of
+        self._short_of = short_of
+        # Two requests with one key must not both find that it was never used.
+        self._keyed = DeferredLock()
+
+    async def begin_upload(self, name: str, size_bytes: int) -> tuple[str, str]:
+        """Make room for an upload; return its id and path.
+
+        Raises:
+            DiskFull: There is too little room.
+            Refused: It is too large, or too many uploads wait already.
+        """
+        self._need_room(await deferToThread(self._reserve.room_for, size_bytes))
+        upload = await self._shelf.begin_upload(name, size_bytes, self._seconds())
+        return upload.id, f"/v1/uploads/{upload.id}"
+
+    async def submit(self, request: JobRequest) -> JobId:
+        """Make a job, durably; a request that was made before under the same key is that job.
+
+        Raises:
+            InvalidOption, ContainerUnsuitable: The settings contradict each other or the container.
+            NotFound, Refused: The upload or the path cannot be used.
+            IdempotencyConflict: Its key was used for another request.
+            DiskFull: There is too little room.
+        """
+        if not request.idempotency_key:
+            return await self._make(request)
+        check_key(request.idempotency_key)
+        await self._keyed.acquire()
+        try:
+            return await self._find(request) or await self._make(request)
+        finally:
+            self._keyed.release()
+
+    async def _find(self, request: JobRequest) -> JobId | None:
+        """The job that the same request made before, or None."""
+        name = request.idempotency_key
+        known = await self._reader.read(lambda store: store.key(name))
+        if known is None:
+            return None
+        same = known.request_sha256 == request_sha256(request)
+        if same and request.upload_id is not None:
+            same = await self._same_upload(request.upload_id, self._source_of(known.job_id))
+        if not same:
+            raise IdempotencyConflict(
+                message=f"The key {name} belongs to job {known.job_id}, which was asked for "
+                "with other settings or another source.",
+                advice="Use another key for another job.",
+            )
+        return known.job_id
+
+    async def _same_upload(self, upload_id: str, source: Source | None) -> bool:
+        """Whether a source that was sent again is the one that the job has; it is dropped then.
+
+        One that is not here any more is what the job was made of.
+        """
+        sent = self._shelf.uploads.get(upload_id)
+        if sent is None:
+            return True
+        if source is None or not source.uploaded or sent.file.sha256 != source.location:
+            return False
+        del self._shelf.uploads[upload_id]
+        await deferToThread(sent.file.discard)
+        return True
+
+    def _key(self, request: JobRequest, job_id: JobId) -> KeyEntry:
+        name = request.idempotency_key
+        return KeyEntry(name, request_sha256(request), job_id, self._seconds())
+
+    async def _make(self, request: JobRequest) -> JobId:
+        self._need_room()
+        job_id = JobId(secrets.token_hex(6))
+        spec = make_spec(request, self._settings, self._registry)
+        source = await self._source(job_id, request)
+        keys = [self._key(request, job_id)] if request.idempotency_key else []
+        await self._settled(JobSubmitted(job_id, spec, source, request.priority), keys)
+        log.info("job {id}: {source} submitted", id=job_id, source=spec.source_name)
+        return job_id
+
+    async def _source(self, job_id: JobId, request: JobRequest) -> Source:
+        """Where the film is; an upload becomes a blob that the job holds."""
+        if request.upload_id is not None:
+            blob = await self._shelf.adopt_upload(request.upload_id, source_owner(job_id))
+            return Source(blob.sha256, uploaded=True)
+        path = Path(request.server_path or "")
+        if not path.is_absolute():
+            raise Refused(message=f"{path} is not an absolute path on the coordinator.")
+        if not await deferToThread(self._settings.may_read, path):
+            raise Refused(
+                message=f"The coordinator may not read {path} for a client.",
+                advice="Allow its directory with --source-dir on the coordinator, or upload it.",
+            )
+        return Source(str(path))
+
+    def _need_room(self, reason: str = "") -> None:
+        reason = self._short_of() or reason
+        if reason:
+            raise DiskFull(
+                message=f"The coordinator takes nothing in now: {reason}.",
+                advice="Free some space there, or try again later.",
+            )
