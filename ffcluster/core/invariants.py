@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from ffcluster.core.cluster import ClusterState
 from ffcluster.core.crews import PostState
@@ -43,13 +44,15 @@ def _workers(state: ClusterState) -> Iterator[str]:
         for epoch in worker.attempts:
             if epoch not in state.attempts:
                 yield f"worker {worker.id} holds attempt {epoch}, which is not live"
-        for device in {attempt.device for attempt in worker.attempts.values()}:
+        loads: dict[str, Fraction] = {}
+        for attempt in worker.attempts.values():
+            if attempt.holds_slot:
+                loads[attempt.device] = loads.get(attempt.device, Fraction(0)) + attempt.unit
+        for device, load in loads.items():
             # Behind a limit that was lowered a moment ago more may still be on its way.
-            load = sum(attempt.unit for attempt in worker.held_on(device))
             if load > PREFETCH_LOAD:
                 yield f"worker {worker.id} has a load of {load} on {device or 'its CPU'}"
-        holds = any(attempt.holds_slot for attempt in worker.attempts.values())
-        if holds and worker.state in (WorkerState.IDLE, WorkerState.DISCONNECTED):
+        if loads and worker.state in (WorkerState.IDLE, WorkerState.DISCONNECTED):
             yield f"worker {worker.id} is {worker.state} and has work"
 
 

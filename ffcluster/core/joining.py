@@ -102,6 +102,7 @@ class Joining:
         job.unfinished[segment.frames.first] = segment
         job.waiting[segment.frames.first] = segment
         records.feed_all = True
+        records.unstaffed.setdefault(job.id)
         records.effects.append(DiscardAttempt(made.epoch, job.id, committed=False))
         if job.state is JobState.COMBINING:
             job.move(JobState.PROCESSING, now)

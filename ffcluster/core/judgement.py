@@ -77,6 +77,9 @@ _MEANINGS: Mapping[Code, Meaning] = {
     Code.TRANSFER_FAILED: _SURROUNDINGS,
     Code.HELPER_DIED: _SURROUNDINGS,
     Code.UNREACHABLE: _SURROUNDINGS,
+    # What the worker sent was whole: it was altered on this side, before it could be checked.
+    Code.BLOB_LOST: _SURROUNDINGS,
+    Code.BLOB_DAMAGED: _SURROUNDINGS,
 }
 
 

@@ -110,7 +110,8 @@ class Staffing:
     def worker_joined(self, worker: Worker) -> None:
         """A worker opened a session: it gets a post in every job that it can do."""
         for job in self._records.active_jobs():
-            if job.started and job.state is not JobState.COMBINING:
+            if job.started:
+                # Also while it is joined: a result may be lost, and must be made again then.
                 offered = worker.facts.capabilities
                 self._enrol(job, worker, self._candidates(job, offered), awaited=False)
         self._records.restaff_all()

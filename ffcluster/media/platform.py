@@ -109,8 +109,13 @@ class Platform:
             kill(name)
             return
         try:
+            group = os.getpgid(pid)
+        except ProcessLookupError:
+            # It has ended, and something that it started still holds its output.
+            group = pid
+        try:
             # Before setsid has run the group does not exist yet, and only the process can be hit.
-            if os.getpgid(pid) == pid:
+            if group == pid:
                 os.killpg(pid, getattr(signal, f"SIG{name}"))
                 return
         except (ProcessLookupError, PermissionError):

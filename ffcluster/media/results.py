@@ -51,6 +51,9 @@ def open_result(path: Path) -> tuple[InputContainer, VideoStream]:
     if video.codec_context is None:
         container.close()
         raise _invalid("its codec is unknown")
+    if not (video.codec_context.width and video.codec_context.pix_fmt):
+        container.close()
+        raise _invalid("its pictures cannot be decoded, or are larger than any may be")
     return container, video
 
 

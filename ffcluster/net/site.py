@@ -103,6 +103,9 @@ class CoordinatorSite(Site):
         """HTTP/1.1 only: HTTP/2 would break streamed uploads."""
         return [b"http/1.1"]
 
+    def log(self, request: Any) -> None:
+        """Write no access log: a line for each block of each segment would bury all else."""
+
     def allows_host(self, host: str) -> bool:
         """Whether a Host header may be answered."""
         return not self._loopback_only or is_loopback_host(host)

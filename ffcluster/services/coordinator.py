@@ -125,18 +125,24 @@ class CoordinatorService(Service):
         recovery.take_hold(parts.state, parts.holdings)
         needed = frozenset(job.id for job in recovery.needed_jobs(parts.state))
         await deferToThread(self._directory.remove_others, needed)
-        await parts.housekeeping.start()
+        await parts.housekeeping.clean_up()
         told = recovery.summary(parts.state)
         if told:
             log.info("{told}", told=told)
+        # Before any event: until then no worker has a lease to come back in.
         parts.loop.begin()
+        await parts.housekeeping.start()
         # Both may take minutes, and nobody has to wait for them.
         parts.background.aside(ensureDeferred(parts.shelf.recover_uploads(parts.clock.seconds())))
         parts.background.aside(ensureDeferred(parts.show_outputs()))
 
     def _tend(self, parts: Parts) -> None:
         """Begin with what is done every now and then for those who are connected."""
-        every = ((parts.tend, _TEND_EVERY_S), (parts.reception.show, _SHOW_EVERY_S))
+        every = (
+            (parts.tend, _TEND_EVERY_S),
+            (parts.reception.tend, parts.reception.tend_every_s),
+            (parts.reception.show, _SHOW_EVERY_S),
+        )
         for call, every_s in every:
             loop = LoopingCall(call)
             loop.clock = self._reactor

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import singledispatchmethod
 
+import attrs
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -36,7 +37,7 @@ from ffcluster.core.job import Job
 from ffcluster.core.model import EncodeOrder, Epoch, JobId, WorkerId
 from ffcluster.core.segment import Attempt
 from ffcluster.encoders.registry import Registry
-from ffcluster.errors import Cancelled, TransferFailed
+from ffcluster.errors import Cancelled, Code, ErrorReport, TransferFailed
 from ffcluster.net import messages
 from ffcluster.net.bulk_server import Readable
 from ffcluster.net.websocket import CLOSE_NORMAL
@@ -141,6 +142,7 @@ class EffectRunner:
     @carry_out.register
     def _(self, effect: ForgetJob) -> None:
         self._holdings.drop_all(effect.job_id)
+        self._background.aside(self._jobs.forget(effect.job_id))
         if effect.job_id not in self._state.jobs:
             self._shelf.hide_output(effect.job_id)
 
@@ -171,7 +173,7 @@ class EffectRunner:
     @carry_out.register
     def _(self, effect: OfferAttempt) -> None:
         self._background.start(
-            self._offer(effect), lambda error: AttemptFailed(effect.epoch, error)
+            self._offer(effect), lambda error: _on_this_side(effect.epoch, error)
         )
 
     async def _offer(self, effect: OfferAttempt) -> None:
@@ -194,7 +196,7 @@ class EffectRunner:
     @carry_out.register
     def _(self, effect: ResumeAttempt) -> None:
         self._background.start(
-            self._resume(effect), lambda error: AttemptFailed(effect.epoch, error)
+            self._resume(effect), lambda error: _on_this_side(effect.epoch, error)
         )
 
     async def _resume(self, effect: ResumeAttempt) -> None:
@@ -227,6 +229,10 @@ class EffectRunner:
 
     @carry_out.register
     def _(self, effect: CheckResult) -> None:
+        # The delivery is stored by now: its worker may forget what it keeps in case it is not.
+        session = self._session_of(self._live(effect.epoch).worker_id)
+        if session is not None:
+            session.send(messages.Revoke(effect.epoch))
         self._background.start(
             self._check(effect), lambda error: AttemptFailed(effect.epoch, error)
         )
@@ -261,6 +267,13 @@ class EffectRunner:
         session = self._session_of(effect.worker_id)
         if session is not None:
             session.close(CLOSE_NORMAL, "the worker was removed from the cluster")
+
+
+def _on_this_side(epoch: Epoch, error: ErrorReport) -> Event:
+    """An attempt that failed for what is wrong here; a disk that is full is not its worker's."""
+    if error.code is Code.DISK_FULL:
+        error = attrs.evolve(error, code=Code.TRANSFER_FAILED)
+    return AttemptFailed(epoch, error)
 
 
 def _log_end(job: Job) -> None:

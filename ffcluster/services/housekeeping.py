@@ -69,16 +69,28 @@ class Housekeeping:
         self._ledger = ledger
         self._seconds = seconds
         self._post = post
+        self._sweeps = True
         self._loops = [
             (_loop(reactor, self._look), _LOOK_EVERY_S),
             (_loop(reactor, self._tidy), _TIDY_EVERY_S),
         ]
 
-    async def start(self) -> None:
-        """Remove what an earlier process left and nobody needs, and begin."""
+    async def clean_up(self) -> None:
+        """Remove what an earlier process left and nobody needs; called before anything arrives."""
+        if not self._state.jobs and await deferToThread(self._blobs.usage_bytes):
+            # Perhaps they belong to another database than the one that was named.
+            self._sweeps = False
+            log.warn(
+                "{folder} holds files of jobs that this database does not know; they are kept",
+                folder=self._settings.state_dir,
+            )
+            return
         removed = await deferToThread(self._blobs.sweep, self._expected(), at_once=True)
         if removed:
             log.info("{removed} files that nobody needs any more were removed", removed=removed)
+
+    async def start(self) -> None:
+        """Begin."""
         await self._look()
         for loop, every_s in self._loops:
             loop.start(every_s, now=False)
@@ -119,7 +131,8 @@ class Housekeeping:
 
     async def _tidy(self) -> None:
         """Remove files and entries that nobody needs any more."""
-        await deferToThread(self._blobs.sweep, self._expected())
+        if self._sweeps:
+            await deferToThread(self._blobs.sweep, self._expected())
         first_kept = self._state.counters.next_event - self._settings.events_kept
         keys_since = self._seconds() - _KEYS_KEPT_S
         await self._ledger.read(lambda store: store.prune(first_kept, keys_since))

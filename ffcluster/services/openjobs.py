@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from ffcluster.core.job import Job
@@ -20,10 +21,12 @@ class OpenJobs:
 
     Args:
         make: Makes it.
+        remove: Removes what a job that is not open has on disk (blocks).
     """
 
-    def __init__(self, make: Callable[[Job], JobMedia]) -> None:
+    def __init__(self, make: Callable[[Job], JobMedia], remove: Callable[[JobId], None]) -> None:
         self._make = make
+        self._remove = remove
         self._open: dict[JobId, JobMedia] = {}
         self._closing: dict[JobId, Deferred[None]] = {}
 
@@ -59,11 +62,21 @@ class OpenJobs:
         """End a job's processes and remove what only they needed; see `JobMedia.close`."""
         media = self._open.pop(job_id, None)
         if media is not None:
-            closing = ensureDeferred(media.close(keep=keep))
-            closing.addErrback(lambda failure: log.failure("closing a job failed", failure))
-            self._closing[job_id] = closing
-            closing.addCallback(lambda _: self._forget(job_id, closing))
+            self._await(job_id, ensureDeferred(media.close(keep=keep)))
         return self._closed(job_id)
+
+    def forget(self, job_id: JobId) -> Deferred[None]:
+        """Remove what a job that is not open still has on disk."""
+        removing = self._closed(job_id)
+        removing.addCallback(lambda _: deferToThread(self._remove, job_id))
+        self._await(job_id, removing)
+        return self._closed(job_id)
+
+    def _await(self, job_id: JobId, closing: Deferred[None]) -> None:
+        """Let a job not be opened before this is over."""
+        closing.addErrback(lambda failure: log.failure("closing a job failed", failure))
+        self._closing[job_id] = closing
+        closing.addCallback(lambda _: self._over(job_id, closing))
 
     def stop_all(self) -> Deferred[object]:
         """End the processes of all jobs; what they can be taken up from later stays."""
@@ -71,7 +84,7 @@ class OpenJobs:
         self._open.clear()
         return DeferredList([*stopping, *map(self._closed, self._closing)], consumeErrors=True)
 
-    def _forget(self, job_id: JobId, closing: Deferred[None]) -> None:
+    def _over(self, job_id: JobId, closing: Deferred[None]) -> None:
         if self._closing.get(job_id) is closing:
             del self._closing[job_id]
 

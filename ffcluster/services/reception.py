@@ -19,6 +19,7 @@ from ffcluster.services.requests import ClientRequests
 # A worker whose lease ends must have been given up well before.
 _BEATS_PER_LEASE = 6
 _LONGEST_HEARTBEAT_S = 5.0
+_LONGEST_TEND_S = 1.0
 
 
 class Reception:
@@ -27,6 +28,7 @@ class Reception:
     Attributes:
         block_bytes: Unit in which bulk data is sent.
         heartbeat_s: Silence after which a side says that it is alive.
+        tend_every_s: How often `tend` must be called.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Reception:
     ) -> None:
         self.block_bytes = block_bytes
         self.heartbeat_s = min(_LONGEST_HEARTBEAT_S, state.policy.lease_s / _BEATS_PER_LEASE)
+        self.tend_every_s = min(_LONGEST_TEND_S, self.heartbeat_s / 4)
         self._state = state
         self._loop = loop
         self._deliveries = deliveries

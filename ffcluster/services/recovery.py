@@ -68,6 +68,10 @@ class StateDirectory:
             if path.name not in needed:
                 files.remove_tree(path)
 
+    def remove_job(self, job_id: str) -> None:
+        """Remove a job's directory."""
+        files.remove_tree(self.job(job_id))
+
     def free(self) -> None:
         """Let another coordinator use it."""
         self._lock.free()

@@ -92,7 +92,7 @@ class Parts:
         self.state = ClusterState.restored(_policy(settings), judge, saved)
         self.shelf = TicketShelf(outside.blobs, settings.upload_limit_bytes)
         self.background = Background(self._post)
-        self.jobs = OpenJobs(self._media)
+        self.jobs = OpenJobs(self._media, outside.directory.remove_job)
         self.holdings = Holdings(outside.blobs, self.background.aside)
         self.assembly = Assembly(
             self.state, self.jobs, self.shelf, outside.registry, self.background
@@ -131,8 +131,7 @@ class Parts:
         self.reception = self._reception()
 
     def tend(self) -> None:
-        """Give up peers and uploads that were silent for too long, and let idle workers look."""
-        self.reception.tend()
+        """Give up uploads that nobody goes on with, and let idle workers look."""
         for upload in self.shelf.abandoned(self.clock.seconds()):
             self.background.aside(deferToThread(upload.file.discard))
         # Idle workers look again whether a second attempt at something overdue pays off.

@@ -59,7 +59,8 @@ def coordinator_killed_at(step: Step) -> Fault:
 
 
 async def _restarted(run: Run) -> None:
-    await run.rig.restart_coordinator(run.chance.choice((0.0, 0.0, 0.5, LEASE_S * 0.9)))
+    run.pause_s = run.chance.choice((0.0, 0.0, 0.5, LEASE_S * 0.9))
+    await run.rig.restart_coordinator(run.pause_s)
     run.noticed_at = time.time()
 
 
@@ -76,7 +77,8 @@ async def worker_killed_and_restarted(run: Run) -> None:
     await worker_killed(run)
     process = run.rig.workers[run.victim]
     await process.ended()
-    await sleep(run.chance.uniform(0.0, 1.0))
+    run.pause_s = run.chance.uniform(0.0, 1.0)
+    await sleep(run.pause_s)
     process.start()
 
 

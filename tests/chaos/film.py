@@ -21,8 +21,20 @@ RATE = 25
 SEGMENT_FRAMES = 25
 # Not the film's own keyframes, so that workers must decode ahead of nearly every segment.
 SOURCE_GOP = 20
-CUTS = tuple(range(SEGMENT_FRAMES, FRAMES, SEGMENT_FRAMES))
+# One segment is longer than all others, so that its commands can be told apart.
+_LONGER = 2
+ODD_SEGMENT = 5
+CUTS = tuple(
+    n * SEGMENT_FRAMES + (_LONGER if n == ODD_SEGMENT + 1 else 0)
+    for n in range(1, FRAMES // SEGMENT_FRAMES)
+)
 SEGMENTS = len(CUTS) + 1
+
+
+def segment_frames(number: int) -> range:
+    """Frames of the segment `number`."""
+    borders = (0, *CUTS, FRAMES)
+    return range(borders[number], borders[number + 1])
 
 
 class Wrong(AssertionError):

@@ -14,7 +14,7 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from ffcluster.core.model import JobRequest
 from ffcluster.errors import EncodeFailed, ErrorReport, FfclusterError
 from ffcluster.net import messages
-from tests.chaos.film import LOSSLESS, LOSSY, RATE, SEGMENT_FRAMES, Wrong
+from tests.chaos.film import LOSSLESS, LOSSY, RATE, Wrong
 from tests.chaos.peers import Liar, Lie, Workshop, honest, joined, noise, truncated
 from tests.chaos.processes import reactor, sleep
 from tests.chaos.run import Fault, Run, Scenario
@@ -46,8 +46,10 @@ def _lying(lie: Lie) -> Fault:
 
 async def _too_few_frames(liar: Liar, offer: messages.Offer) -> None:
     liar.lies_about(offer)
-    end = Fraction(offer.order.frames.stop - 2, RATE)
-    order = attrs.evolve(offer.order, trim_end_s=end, counts_frames=False)
+    end = offer.order.trim_end_s
+    if end is None:
+        raise EncodeFailed(message="the last segment is for others")
+    order = attrs.evolve(offer.order, trim_end_s=end - Fraction(2, RATE), counts_frames=False)
     made = await liar.make(offer, order)
     wanted = len(offer.order.frames)
     proof = attrs.evolve(made.proof, encoded_frames=wanted, decoded_frames=wanted)
@@ -69,16 +71,13 @@ async def _another_segment(liar: Liar, offer: messages.Offer) -> None:
 
 async def _neighbouring_frames(liar: Liar, offer: messages.Offer) -> None:
     """As many frames as wanted, and every one of them one place too early."""
-    first = offer.order.frames.first
-    if first == 0:
+    start, end = offer.order.trim_start_s, offer.order.trim_end_s
+    if start is None or end is None:
         await honest(liar, offer)
         return
     liar.lies_about(offer)
-    half = Fraction(1, 2 * RATE)
-    start = Fraction(first - 1, RATE) - half
-    order = attrs.evolve(
-        offer.order, trim_start_s=start, trim_end_s=start + Fraction(SEGMENT_FRAMES, RATE)
-    )
+    one = Fraction(1, RATE)
+    order = attrs.evolve(offer.order, trim_start_s=start - one, trim_end_s=end - one)
     await liar.deliver(offer, await liar.make(offer, order))
 
 
@@ -196,7 +195,8 @@ def _hostile_messages() -> Fault:
             async with joined(liar):
                 for _ in range(12):
                     liar.say_raw(payload)
-                await sleep(0.15)
+                for _ in range(50):
+                    await sleep(0.1 if liar.connected else 0.0)
                 ended.append(not liar.connected)
         await workshop.close()
         run.facts["ended"] = ended
@@ -219,7 +219,8 @@ def _names() -> Fault:
                 view = await (await run.rig.client()).submit(make(run))
             except FfclusterError:
                 continue
-            accepted.append(view.id)
+            accepted.append((view.id, view.spec.output_name, view.spec.source_name))
+            await run.rig.ask("cancel", view.id)
         statuses = [await _raw(run.rig.port, path) for path in _PATHS]
         await run.committed(99)
         run.facts["statuses"] = statuses

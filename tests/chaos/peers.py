@@ -119,7 +119,8 @@ class Liar:
                 ffmpeg=self.capability.ffmpeg,
             )
         )
-        await self._welcomed
+        await self._welcomed.addTimeout(10, reactor)
+        ensureDeferred(self._beat())
 
     async def leave(self) -> None:
         for work in list(self._work):
@@ -133,13 +134,13 @@ class Liar:
 
     def opened(self, connection: Connection) -> None:
         self._connection = connection
-        ensureDeferred(self._beat())
 
     def received(self, payload: bytes) -> None:
         message = _decode(payload)
         if isinstance(message, messages.Welcome):
             self.block_bytes = message.block_bytes
-            self._welcomed.callback(None)
+            if not self._welcomed.called:
+                self._welcomed.callback(None)
         elif isinstance(message, messages.Offer):
             self.offers.append(message)
             work = ensureDeferred(self._take(message))
@@ -147,6 +148,8 @@ class Liar:
             work.addBoth(lambda _: self._work.discard(work))
         elif isinstance(message, messages.Failure):
             self.told.append(message.error.message)
+            if not self._welcomed.called:
+                self._welcomed.errback(message.error.to_error())
 
     def closed(self, reason: str) -> None:
         self._connection = None

@@ -5,28 +5,26 @@ from __future__ import annotations
 import time
 
 from ffcluster.core.views import JobView
-from tests.chaos.film import RATE, Wrong
+from tests.chaos.film import ODD_SEGMENT, RATE, SOURCE_GOP, Wrong, segment_frames
 from tests.chaos.rig import Layout
-from tests.chaos.run import Run, Scenario, segment_frames
+from tests.chaos.run import Run, Scenario
 
-_SEGMENT = 5
-_FRAMES = segment_frames(_SEGMENT)
+_FRAMES = segment_frames(ODD_SEGMENT)
 _LAYOUT = Layout(workers=3, server=("--poison-after", "3", "--max-retries", "10"))
+# A piece begins at a keyframe; commands name the segment's begin and end within it, half a frame
+# early. No other segment has this end.
+_LEAD = _FRAMES.start % SOURCE_GOP
+_COMMAND = f"end={(_LEAD + len(_FRAMES) + 0.5) / RATE:.6f}"
 _SAID = "poisoned"
 
 
 async def _poisoned(run: Run) -> None:
     run.fault_at = time.time()
     for name in run.rig.workers:
-        # Every command that encodes the segment drops what is shown before it.
-        (run.rig.control(name) / "poison").write_text(f"trim=start={_start()}")
+        (run.rig.control(name) / "poison").write_text(_COMMAND)
     view = await run.committed(99)
     if not view.ended:
         raise Wrong("the job goes on for ever")
-
-
-def _start() -> str:
-    return str(_FRAMES.start // RATE) + "."
 
 
 def _names_the_segment(run: Run, view: JobView) -> None:

@@ -18,7 +18,6 @@ from ffcluster.core.views import JobView
 from tests.chaos.film import (
     FRAMES,
     MAKINGS,
-    SEGMENT_FRAMES,
     SEGMENTS,
     Making,
     Shown,
@@ -26,7 +25,7 @@ from tests.chaos.film import (
     compare,
     look,
 )
-from tests.chaos.processes import sleep
+from tests.chaos.processes import reactor, sleep
 from tests.chaos.rig import Layout, Rig
 
 # A job that has not ended this long after its fault is over never will.
@@ -46,6 +45,7 @@ class Run:
         began: When it was submitted (Unix time).
         fault_at: When the fault began.
         noticed_at: When it was noticed, where the fault itself can tell.
+        pause_s: How long nobody started again what had died; no fault of the cluster.
         victim: The worker that was hit.
         lied: Epochs for which something false was delivered.
         facts: What else is to be told of this run.
@@ -59,6 +59,7 @@ class Run:
     began: float = 0.0
     fault_at: float | None = None
     noticed_at: float | None = None
+    pause_s: float = 0.0
     victim: str = ""
     lied: set[int] = attrs.field(factory=set)
     facts: dict[str, Any] = attrs.field(factory=dict)
@@ -159,7 +160,7 @@ async def play(scenario: Scenario, rig: Rig, run: Run, expected: Shown) -> JobRe
         fault.cancel()
         raise
     ended = time.time()
-    await fault
+    await fault.addTimeout(END_LIMIT_S, reactor)
     await rig.heal()
     run.facts["makespan_s"] = view.elapsed_s if view.elapsed_s else ended - run.began
     run.facts["encodes"] = rig.encodes() - before
@@ -217,12 +218,12 @@ def measured(scenario: Scenario, run: Run, receipt: JobReceipt) -> dict[str, Any
     figures["fault_s"] = round(run.fault_at - run.began, 2)
     hit = [a for a in attempts if _was_live(a, run.fault_at) and _name(a) == run.victim]
     if run.noticed_at is not None:
-        figures["noticed_s"] = round(run.noticed_at - run.fault_at, 2)
+        figures["noticed_s"] = round(run.noticed_at - run.fault_at - run.pause_s, 2)
     elif lost := [a.ended_at for a in hit if a.end is not AttemptEnd.COMMITTED and a.ended_at]:
         figures["noticed_s"] = round(min(lost) - run.fault_at, 2)
     over = _recovered(attempts, hit, run.fault_at, receipt.ended_at)
     if over is not None:
-        figures["recovered_s"] = round(over - run.fault_at, 2)
+        figures["recovered_s"] = round(max(0.0, over - run.fault_at - run.pause_s), 2)
     return figures
 
 
@@ -252,8 +253,3 @@ def _name(attempt: AttemptEntry) -> str:
 def draw_making(chance: random.Random, scenario: Scenario) -> Making:
     drawn = chance.choice(MAKINGS)
     return scenario.making or drawn
-
-
-def segment_frames(number: int) -> range:
-    """Frames of the segment `number`."""
-    return range(number * SEGMENT_FRAMES, min(FRAMES, (number + 1) * SEGMENT_FRAMES))

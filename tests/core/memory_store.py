@@ -16,6 +16,9 @@ from ffcluster.core.entries import (
 from ffcluster.core.job import JobState
 from ffcluster.core.model import Epoch, JobId, WorkerId
 
+# What a worker's entry may lag behind with.
+_TALLIES = frozenset({"rates", "segments_done", "frames_done", "failures"})
+
 
 @attrs.define
 class MemoryStore:
@@ -112,7 +115,7 @@ class MemoryStore:
             for job in state.jobs.values()
             for worker_id, share in job.shares.items()
         }
-        workers = {worker.id: _lasting(worker_entry(worker)) for worker in state.workers.values()}
+        workers = {worker.id: worker_entry(worker) for worker in state.workers.values()}
         stored_live = {e.epoch: e for e in self.attempts.values() if e.end is du.AttemptEnd.LIVE}
         open_ids = {job.id for job in open_jobs}
         stored_segments = {key: e for key, e in self.segments.items() if e.job_id in open_ids}
@@ -121,26 +124,21 @@ class MemoryStore:
             *_unlike("segment", stored_segments, segments),
             *_unlike("attempt", stored_live, live),
             *_unlike("share", self.shares, shares),
-            *_unlike("worker", {k: _lasting(e) for k, e in self.workers.items()}, workers),
+            *_unlike("worker", self.workers, workers, lagging=_TALLIES),
             *([] if self.counters == state.counters else ["counters"]),
         ]
 
 
-def _lasting(entry: du.WorkerEntry) -> du.WorkerEntry:
-    return attrs.evolve(entry, rates=(), segments_done=0, frames_done=0, failures=0)
-
-
-def _unlike(what: str, stored: dict, there: dict) -> list[str]:
+def _unlike(
+    what: str, stored: dict, there: dict, lagging: frozenset[str] = frozenset()
+) -> list[str]:
     found = []
     for key in dict.fromkeys([*stored, *there]):
         one, other = stored.get(key), there.get(key)
         if one is None or other is None:
             found.append(f"{what} {key} is {'not stored' if one is None else 'only stored'}")
         elif one != other:
-            fields = [field.name for field in attrs.fields(type(one))]
-            found += [
-                f"{what} {key}: {name} is stored as {getattr(one, name)}, not {getattr(other, name)}"
-                for name in fields
-                if getattr(one, name) != getattr(other, name)
-            ]
+            fields = {field.name for field in attrs.fields(type(one))} - lagging
+            pairs = [(name, getattr(one, name), getattr(other, name)) for name in sorted(fields)]
+            found += [f"{what} {key}: {n} is stored as {a}, not {b}" for n, a, b in pairs if a != b]
     return found

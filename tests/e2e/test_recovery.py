@@ -58,7 +58,7 @@ def in_the_middle(cluster: Cluster, film: Path, name: str) -> str:
     job_id = cluster.submit(film, name, *SLOW)
 
     def half() -> object:
-        return 1 <= cluster.job(job_id)["segments_committed"]
+        return cluster.job(job_id)["segments_committed"] >= 1
 
     wait_for("the first committed segment", half)
     assert cluster.job(job_id)["state"] == "Processing"
@@ -128,7 +128,7 @@ def test_a_completed_job_is_remembered_and_its_file_can_still_be_fetched(
     assert receipt(cluster, job_id) == before
     assert len(cluster.job(job_id)["segments"]) == len(before["segments"])
     fetched = cluster.directory / "fetched.mkv"
-    done = run("wait", job_id, fetched, "--coordinator", cluster.url)
+    done = run("wait", job_id, "--output", fetched, "--coordinator", cluster.url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert fetched.read_bytes() == (cluster.outputs / "done.mkv").read_bytes()
 

@@ -154,25 +154,6 @@ def test_a_cancelled_job_ends_its_encoders_and_leaves_no_file(cluster: Cluster, 
     assert [path.name for path in cluster.outputs.iterdir()] == ["next.mkv"]
 
 
-def test_a_coordinator_stopped_in_mid_job_leaves_nothing_half_done_and_its_workers_come_back(
-    cluster: Cluster, film: Path
-) -> None:
-    cluster.start("--required-clients", "1", *FAST)
-    worker = cluster.add_worker("one", "--reconnect-delay", "0.2")
-    cluster.submit(film, "stopped.mkv", *SLOW)
-    wait_for("an encoder", lambda: descendants(worker.pid))
-    assert cluster.coordinator is not None
-    below = descendants(cluster.coordinator.pid)
-    cluster.coordinator.terminate()
-    assert cluster.coordinator.wait(20) == 0
-    assert not any(is_alive(pid) for pid in below)
-    assert not list(cluster.outputs.iterdir())
-    wait_for("the encoders' end", lambda: not descendants(worker.pid), 15)
-    cluster.start("--required-clients", "1", *FAST)
-    cluster.ask("wait", cluster.submit(film, "again.mkv", "--lossless", *QUICK))
-    assert_exact(film, cluster.outputs / "again.mkv", pictures_too=True)
-
-
 def test_a_terminated_worker_finishes_its_segment_and_exits_0(cluster: Cluster, film: Path) -> None:
     cluster.start("--required-clients", "2", *FAST)
     cluster.add_worker("stays", "--slots", "1")

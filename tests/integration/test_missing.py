@@ -106,7 +106,8 @@ class Missing(MediaCase):
         errors = [abs(f.time - (e.time - start)) for f, e in zip(found, expected, strict=True)]
         assert max(errors) <= rounding + Fraction(report.shift_s).limit_denominator(10**6)
         self._assert_decoding_times_ascend(target)
-        assert self._sound(target) == self._sound(ready.source)
+        if ready.carry.streams:
+            assert self._sound(target) == self._sound(ready.source)
 
     def _source(self, ready: Ready) -> list[Shown]:
         return decode(inputs.ffmpeg_path(), ready.source, "yuv420p")
@@ -128,7 +129,7 @@ class Missing(MediaCase):
     def _sound(self, path: Path) -> list[str]:
         """Hashes of the sound's packets."""
         done = subprocess.run(
-            [inputs.ffmpeg_path(), "-v", "error", "-nostdin", "-i", str(path), "-map", "0:a?",
+            [inputs.ffmpeg_path(), "-v", "error", "-nostdin", "-i", str(path), "-map", "0:a",
              "-c", "copy", "-f", "framehash", "-"],
             check=True, capture_output=True, text=True,
         )  # fmt: skip

@@ -150,11 +150,25 @@ def test_packet_without_a_picture_is_refused_although_the_count_is_right(
     assert "packet 5 shows no picture" in error.message
 
 
+def blocks_of(path: Path) -> list[tuple[int, bytes]]:
+    """Place in the file and content of each packet."""
+    data, found = path.read_bytes(), []
+    with av.open(str(path)) as film:
+        for packet in film.demux(film.streams.video[0]):
+            if packet.size:
+                content = bytes(packet)
+                found.append((data.index(content), content))
+    return found
+
+
 def test_hidden_vp9_frame_in_a_packet_of_its_own_is_refused(tmp_path: Path) -> None:
-    hidden = b"\x84\x00\x00\x00"
-    path = remuxed(
-        vp9(tmp_path), tmp_path / "lying.mkv", lambda n, p: replaced(p, hidden) if n == 5 else p
-    )
+    path = vp9(tmp_path)
+    place, content = blocks_of(path)[5]
+    data = bytearray(path.read_bytes())
+    # Bit 1 of the first byte is show_frame.
+    assert content[0] & 0xFA == 0x82
+    data[place] &= ~0x02
+    path.write_bytes(data)
     assert "packet 5 shows no picture" in refused(path, "vp9").message
 
 
@@ -177,15 +191,13 @@ def test_flood_of_packets_is_not_read_to_its_end(tmp_path: Path) -> None:
 
 def test_order_that_the_codec_cannot_have_is_refused(tmp_path: Path) -> None:
     """VP9 shows its packets as they come, so times that say otherwise are made up."""
-    times: list[int] = []
-
-    def swap(number: int, packet: Packet) -> Packet:
-        times.append(packet.pts or 0)
-        if number in (10, 11):
-            packet.pts = times[0] + 440 - (number - 10) * 40
-        return packet
-
-    error = refused(remuxed(vp9(tmp_path), tmp_path / "swapped.mkv", swap), "vp9")
+    path = vp9(tmp_path)
+    blocks, data = blocks_of(path), bytearray(path.read_bytes())
+    # Before a block's content: its time within the cluster (2 bytes) and flags (1 byte).
+    one, other = (slice(place - 3, place - 1) for place, _ in blocks[10:12])
+    data[one], data[other] = data[other], data[one]
+    path.write_bytes(data)
+    error = refused(path, "vp9")
     assert error.code == "result_invalid"
     assert "out of order" in error.message
 
@@ -231,7 +243,7 @@ def test_giant_pictures_are_refused_before_memory_is_taken(tmp_path: Path) -> No
     path.write_bytes(data)
     error = refused(path, "ffv1", 2)
     assert error.code == "result_invalid"
-    assert "40000 x 40000" in error.message
+    assert "larger than any may be" in error.message
 
 
 def test_second_stream_is_refused(tmp_path: Path) -> None:

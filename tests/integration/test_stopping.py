@@ -8,16 +8,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import attrs
 import imageio_ffmpeg
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from ffcluster.core.model import JobRequest
 from ffcluster.core.profile import Profile
-from ffcluster.errors import Refused, Unreachable
+from ffcluster.errors import Unreachable
 from ffcluster.net.client import CoordinatorClient
+from ffcluster.services import attempt
 from ffcluster.services.config import ServerSettings, WorkerSettings
 from ffcluster.services.coordinator import CoordinatorService
 from ffcluster.services.worker import WorkerService
@@ -102,16 +105,35 @@ class Stopping(TestCase):
         assert not (self.folder / "worker" / "attempts").exists()
         await until(lambda: len([p for p in descendants_here() if is_alive(p)]) < len(encoders))
 
-    async def test_stopped_coordinator_ends_everything_of_its_own(self) -> None:
+    async def test_stopped_coordinator_ends_its_own_processes_and_the_worker_encodes_on(
+        self,
+    ) -> None:
         await self.begin()
         await self.coordinator.stopService()
-        assert not (self.folder / "state" / "jobs").exists()
-        assert not (self.folder / "state" / "uploads").exists()
-        assert list((self.folder / "out").iterdir()) == []
-        await until(lambda: not self.worker.runner.live)
-        await until(lambda: not list((self.folder / "worker" / "attempts").iterdir()))
+        assert [path for path in (self.folder / "out").iterdir() if path.suffix == ".mkv"] == []
+        assert self.worker.runner.live
         await self.worker.stopService()
         await until(lambda: not any(map(is_alive, descendants_here())))
+        assert not (self.folder / "worker" / "attempts").exists()
+
+    async def test_encoder_runs_on_through_a_restart_of_the_coordinator_and_counts(self) -> None:
+        job_id = await self.begin()
+        encoders = set(self.worker.runner._live)
+        client = await self.client_of_a_restarted_coordinator()
+        while not (await client.job(job_id)).frames_done:
+            await deferLater(reactor, 0.05)
+        assert encoders <= set(self.worker.runner._live)
+        assert (await client.job(job_id)).retries == 0
+
+    async def test_result_that_is_stored_is_forgotten_by_its_worker_at_once(self) -> None:
+        self.patch(attempt, "_KEPT_S", 1e6)
+        request = JobRequest(
+            "film.mkv", server_path=str(self.film), profile=Profile(preset="ultrafast")
+        )
+        job = await self.client.submit(request)
+        await self.client.watch(job.id, lambda _: None)
+        await until(lambda: self.worker._bench and self.worker._bench.is_empty)
+        assert list((self.folder / "worker" / "attempts").iterdir()) == []
 
     async def test_cancelled_job_ends_its_encoder_and_the_worker_is_free_again(self) -> None:
         job_id = await self.begin()
@@ -124,26 +146,30 @@ class Stopping(TestCase):
         assert worker.running == 0
 
     async def test_stopped_coordinator_takes_no_job(self) -> None:
-        stopping = self.coordinator.stopService()
-        request = JobRequest("film.mkv", server_path=str(self.film))
-        await self.assertFailure(ensureDeferred(self.coordinator.submit(request)), Refused)
-        await stopping
+        await self.coordinator.stopService()
+        await self.assertFailure(ensureDeferred(self.client.jobs()), Unreachable)
 
     async def test_worker_comes_back_to_a_coordinator_that_was_restarted(self) -> None:
+        client = await self.client_of_a_restarted_coordinator()
+        while [worker.state for worker in await client.workers()] != ["Idle"]:
+            await deferLater(reactor, 0.05)
+
+    async def client_of_a_restarted_coordinator(self) -> CoordinatorClient:
         port = self.coordinator.port
         await self.coordinator.stopService()
-        settings = ServerSettings(
-            required_workers=1,
-            port=port,
-            output_dir=self.folder / "out",
-            state_dir=self.folder / "state",
-            ffmpeg=self.coordinator.settings.ffmpeg,
+        again = CoordinatorService(
+            reactor, attrs.evolve(self.server_settings(self.worker.settings.ffmpeg[0]), port=port)
         )
-        again = CoordinatorService(reactor, settings)
         again.startService()
         self.addCleanup(self.stop, again)
         await again.started
-        await until(lambda: again.workers())
+        client = await CoordinatorClient.connect(
+            reactor,  # type: ignore[arg-type]
+            f"ws://127.0.0.1:{port}",
+            token=None,
+        )
+        self.addCleanup(lambda: ensureDeferred(client.close()))
+        return client
 
 
 def descendants_here() -> list[int]:

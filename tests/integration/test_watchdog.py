@@ -29,7 +29,11 @@ from tests.integration.media_case import MediaCase, asynchronous
 if not sys.platform.startswith("linux"):
     pytest.skip("looks for processes in /proc", allow_module_level=True)
 
-_SLOW = ("-c:v", "libx264", "-preset", "placebo", "-threads", "1")
+# Slow, yet its first frames come at once.
+_SLOW = (
+    *("-c:v", "libx264", "-preset", "placebo", "-threads", "1"),
+    *("-x264-params", "bframes=0:rc-lookahead=0:sync-lookahead=0:mbtree=0"),
+)
 _REPORT = "printf 'frame={frame}\\nprogress={state}\\n' >&3\n"
 
 

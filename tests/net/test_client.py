@@ -32,15 +32,20 @@ def session_of(client: CoordinatorClient) -> ClientSession:
 
 class Client(SocketCase):
     async def test_parallel_requests_get_their_own_answers(self) -> None:
-        self.desk.known_jobs = {"job1": view("job1"), "job2": view("job2")}
-        self.desk.answer = Deferred()
+        submitted: Deferred[messages.Job] = Deferred()
+        self.desk.answers = {
+            1: submitted,
+            2: messages.Job(2, view("job1")),
+            3: messages.Job(3, view("job2")),
+            4: NotFound(message="There is no job none."),
+        }
         client = await self.connect()
         submitting = ensureDeferred(client.submit(JobRequest("film", server_path="/film")))
         one, two, none = (ensureDeferred(client.job(name)) for name in ("job1", "job2", "none"))
         await self.assertFailure(none, NotFound)
         assert ((await two).id, (await one).id) == ("job2", "job1")
         assert not submitting.called
-        self.desk.answer.callback(None)
+        submitted.callback(messages.Job(1, view("job1")))
         assert (await submitting).id == "job1"
 
     async def test_watch_follows_a_job_to_its_end(self) -> None:
@@ -68,6 +73,7 @@ class Client(SocketCase):
         client = await self.connect()
         self.sessions[0].close(1000, "the coordinator stops")
         await until(lambda: not session_of(client).is_open)
+        self.desk.answers = {1: messages.Jobs(1, ())}
         assert await client.jobs() == []
         assert len(self.sessions) == 2
 
@@ -77,8 +83,19 @@ class Client(SocketCase):
         await self.assertFailure(ensureDeferred(client.jobs()), Unreachable)
         assert len(self.sessions) == 1
 
+    async def test_client_is_heard_as_often_as_the_coordinator_asks(self) -> None:
+        self.desk.heartbeat_s = 0.25
+        client = await self.connect()
+        said_at = session_of(client)._liveness.said_at
+        await until(lambda: session_of(client)._liveness.said_at > said_at)
+        assert session_of(client)._liveness.limit_s == 1.0
+
     async def test_refusals_come_back_as_their_own_class(self) -> None:
-        self.desk.known_jobs = {"job1": view("job1", "Failed")}
+        self.desk.answers = {
+            1: Conflict(message="It has ended."),
+            2: NotFound(message="There is no job none."),
+            3: messages.Job(3, view("job1", "Failed")),
+        }
         client = await self.connect()
         await self.assertFailure(ensureDeferred(client.cancel("job1")), Conflict)
         await self.assertFailure(ensureDeferred(client.cancel("none")), NotFound)
@@ -86,13 +103,14 @@ class Client(SocketCase):
         await self.assertFailure(ensureDeferred(missing), Conflict)
 
     async def test_cancelled_request_is_forgotten(self) -> None:
-        self.desk.answer = Deferred()
+        submitted: Deferred[messages.Job] = Deferred()
+        self.desk.answers = {1: submitted, 2: messages.Jobs(2, ())}
         client = await self.connect()
         submitting = ensureDeferred(client.submit(JobRequest("film", server_path="/film")))
         await until(lambda: session_of(client)._replies)
         submitting.cancel()
         await self.assertFailure(submitting, CancelledError)
-        self.desk.answer.callback(None)
+        submitted.callback(messages.Job(1, view("job1")))
         assert await client.jobs() == []
         assert session_of(client)._replies == {}
 

@@ -112,6 +112,7 @@ class Admission(SocketCase):
 
     async def test_right_token_is_let_in(self) -> None:
         client = await self.connect()
+        self.desk.answers[1] = messages.Jobs(1, ())
         assert await client.jobs() == []
 
     async def test_wrong_token_is_unauthorized_with_advice(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -14,7 +15,7 @@ from ffcluster.core.effects import Effect, IndexSource, JobChanged
 from ffcluster.core.events import Event, JobCancelled, JobSubmitted, Ticked
 from ffcluster.core.model import JobId, JobSpec, Source
 from ffcluster.core.profile import Container, Profile
-from ffcluster.services.clock import CoordinatorClock
+from ffcluster.services.clock import CoordinatorClock, keep_steady
 from ffcluster.services.loop import DecisionLoop
 
 A, B = JobId("a"), JobId("b")
@@ -32,7 +33,7 @@ class FakeState(ClusterState):
 
     answers: dict[Event, tuple[Sequence[Effect], Changes]] = attrs.field(factory=dict)
     handled: list[tuple[Event, float]] = attrs.field(factory=list)
-    changes: Changes = Changes()
+    changes: Changes = attrs.field(factory=Changes)
     wake: float | None = None
 
     def handle(self, event: Event, now: float) -> tuple[Effect, ...]:
@@ -205,3 +206,9 @@ def test_clock_never_says_less_than_what_was_stored() -> None:
     assert clock.seconds() == 5000.0
     reactor.advance(2.5)
     assert clock.seconds() == 5002.5
+
+
+def test_reactor_that_is_kept_steady_does_not_ask_the_wall_clock() -> None:
+    reactor = Clock()
+    keep_steady(reactor)
+    assert reactor.seconds is time.monotonic

@@ -19,6 +19,7 @@ def _scale(options: argparse.Namespace) -> Scale:
         chaos_s=options.chaos,
         pause_s=options.pause,
         check_every=options.check_every,
+        validate_every=options.validate_every,
     )
 
 
@@ -31,7 +32,8 @@ def _options(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=Scale().frames, help="the longest film")
     parser.add_argument("--chaos", type=float, default=Scale().chaos_s, help="seconds of trouble")
     parser.add_argument("--pause", type=float, default=Scale().pause_s, help="between two troubles")
-    parser.add_argument("--check-every", type=int, default=Scale().check_every, metavar="EVENTS")
+    for name in ("--check-every", "--validate-every"):
+        parser.add_argument(name, type=int, default=1, metavar="EVENTS")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--keep-going", action="store_true", help="after a failure")
     return parser.parse_args(given)

@@ -132,6 +132,8 @@ class Machine:
         waiting, self._waiting = self._waiting, []
         for act in waiting:
             act()
+        if self.session is not None and not self.world.is_open(self, self.session):
+            self.disconnected()
 
     def _mine(self, delay_s: float, act: Callable[[], None]) -> None:
         """Do something later, unless this process has died by then."""

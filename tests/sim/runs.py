@@ -30,6 +30,7 @@ class Scale:
     chaos_s: float = 150.0
     pause_s: float = 6.0
     check_every: int = 1
+    validate_every: int = 1
 
 
 @attrs.frozen
@@ -58,7 +59,7 @@ def build(seed: int, scale: Scale) -> tuple[World, Chaos]:
         quarantine_after=rng.randrange(1, 4),
         quarantine_s=rng.choice([5.0, 60.0]),
     )
-    world = World(policy, rng, check_every=scale.check_every)
+    world = World(policy, rng, scale.check_every, scale.validate_every)
     for number in range(scale.machines):
         _add_machine(world, f"w{number}")
     for number in range(scale.jobs):

@@ -6,7 +6,8 @@ import itertools
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import attrs
@@ -125,6 +126,17 @@ def expected(changes: Changes) -> Saved:
     )
 
 
+@contextmanager
+def opened(place: Place, steps: Sequence[Migration] = MIGRATIONS) -> Iterator[RelationalStore]:
+    """The store there, as a new process would see it."""
+    store = RelationalStore(place.database(), steps)
+    store.open()
+    try:
+        yield store
+    finally:
+        store.close()
+
+
 def same(one: Saved, other: Saved) -> bool:
     """Whether the two are equal, shares in whatever order."""
     drawn = [attrs.evolve(saved, shares=tuple(sorted(saved.shares, key=repr)))
@@ -138,19 +150,12 @@ class StoreContract:
 
     @pytest.fixture
     def store(self, place: Place) -> Iterator[RelationalStore]:
-        store = RelationalStore(place.database())
-        store.open()
-        yield store
-        store.close()
+        with opened(place) as store:
+            yield store
 
     def loaded(self, place: Place) -> Saved:
-        """What a new process would find."""
-        store = RelationalStore(place.database())
-        store.open()
-        try:
+        with opened(place) as store:
             return store.load()
-        finally:
-            store.close()
 
     # --- entries -------------------------------------------------------------------------------
 
@@ -166,15 +171,11 @@ class StoreContract:
     @given(changes=everything())
     def test_everything_comes_back_after_reopening(self, place: Place, changes: Changes) -> None:
         place.clear()
-        store = RelationalStore(place.database())
-        store.open()
-        store.apply([changes])
-        # Once more: nobody knows whether a transaction that failed at its very end was kept.
-        store.apply([changes])
-        store.close()
-        store = RelationalStore(place.database())
-        store.open()
-        try:
+        with opened(place) as store:
+            store.apply([changes])
+            # Once more: nobody knows whether a transaction that failed at its end was kept.
+            store.apply([changes])
+        with opened(place) as store:
             assert same(store.load(), expected(changes))
             assert store.tokens() == changes.tokens
             events = tuple(sorted(changes.events, key=lambda e: e.number))
@@ -188,8 +189,6 @@ class StoreContract:
                 attempts.sort(key=lambda a: a.epoch)
                 assert repr(store.segments(entry.id)) == repr(tuple(segments))
                 assert repr(store.attempts(entry.id)) == repr(tuple(attempts))
-        finally:
-            store.close()
 
     def test_entries_replace_those_of_the_same_identity_and_keep_their_place(
         self, store: RelationalStore
@@ -377,27 +376,21 @@ class StoreContract:
             changes = attrs.evolve(
                 changes, events=(event(1, "a"),), keys=(key("k", "a"),), tokens=(token,)
             )
-        old = RelationalStore(place.database(), MIGRATIONS[:version])
-        old.open()
-        old.apply([changes])
-        old.close()
-        new = RelationalStore(place.database())
-        new.open()
-        assert new.load() == expected(changes)
-        assert (new.events(0, 9), new.tokens()) == (changes.events, changes.tokens)
-        assert new.key("k") == (changes.keys[0] if changes.keys else None)
-        new.apply([Changes(events=(event(9, "a"),), keys=(key("l", "a"),))])
-        new.close()
+        with opened(place, MIGRATIONS[:version]) as old:
+            old.apply([changes])
+        with opened(place) as new:
+            assert new.load() == expected(changes)
+            assert (new.events(0, 9), new.tokens()) == (changes.events, changes.tokens)
+            assert new.key("k") == (changes.keys[0] if changes.keys else None)
+            new.apply([Changes(events=(event(9, "a"),), keys=(key("l", "a"),))])
         database = place.database()
         database.open()
         assert version_of(database) == len(MIGRATIONS)
         database.close()
 
     def test_migration_that_fails_leaves_the_older_version(self, place: Place) -> None:
-        old = RelationalStore(place.database(), MIGRATIONS[:1])
-        old.open()
-        old.apply([Changes(jobs=(job("a"),))])
-        old.close()
+        with opened(place, MIGRATIONS[:1]) as old:
+            old.apply([Changes(jobs=(job("a"),))])
         broken = Migration("a fault", ("CREATE TABLE more (id TEXT)", "NO SUCH STATEMENT"))
         new = RelationalStore(place.database(), (*MIGRATIONS, broken))
         with pytest.raises(StoreFailed):
@@ -415,14 +408,13 @@ class StoreContract:
     ) -> None:
         store.apply([Changes(jobs=(job("a"),))])
         store.close()
-        later = RelationalStore(place.database(), (*MIGRATIONS, Migration("later", ())))
-        later.open()
-        later.close()
+        later = (*MIGRATIONS, Migration("later", ()))
+        with opened(place, later):
+            pass
         with pytest.raises(StoreTooNew, match=rf"version {len(MIGRATIONS) + 1}.*{len(MIGRATIONS)}"):
             store.open()
-        later.open()
-        assert later.load().jobs == (job("a"),)
-        later.close()
+        with opened(place, later) as found:
+            assert found.load().jobs == (job("a"),)
 
     def test_database_that_does_not_say_its_version_is_refused(
         self, store: RelationalStore, place: Place
@@ -455,18 +447,17 @@ class StoreContract:
         self, place: Place, tmp_path_factory: Any, first: Changes, second: Changes
     ) -> None:
         place.clear()
-        original = RelationalStore(place.database())
-        copy = open_store("sqlite:///copy.db", tmp_path_factory.mktemp("copy"))
-        original.open()
-        original.apply([first, second])
-        copy.open()
-        try:
-            copy_store(original, copy)
-            assert same(copy.load(), original.load())
-            assert repr(list(copy.everything())) == repr(list(original.everything()))
-            if original.load().jobs:
-                with pytest.raises(Conflict, match="not empty"):
-                    copy_store(original, copy)
-        finally:
-            original.close()
-            copy.close()
+        url = "sqlite:///copy.db"
+        copy = open_store(url, tmp_path_factory.mktemp("copy"))
+        with opened(place) as original:
+            original.apply([first, second])
+            copy.open()
+            try:
+                copy_store(original, copy)
+                assert same(copy.load(), original.load())
+                assert repr(list(copy.everything())) == repr(list(original.everything()))
+                if original.load().jobs:
+                    with pytest.raises(Conflict, match="not empty"):
+                        copy_store(original, copy)
+            finally:
+                copy.close()
