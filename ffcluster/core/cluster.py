@@ -138,6 +138,9 @@ class ClusterState:
         """
         records = self._records
         records.journal.now = now
+        if self._wake is not None and self._wake <= now:
+            # What waited is due, whatever the event is about: no other one may come for it.
+            self._look_anew()
         for worker_id in list(records.limited):
             self._rests.recover(self.workers[worker_id], now)
         self._presence.expire(now)
@@ -148,6 +151,7 @@ class ClusterState:
         for job in list(self.active_jobs()):
             settle(records, job, self._staffing, self._attempts, now)
         self._joining.advance(now)
+        self._wake = self._next_wake(now)
         return records.take_effects()
 
     def take_changes(self) -> Changes:
@@ -155,7 +159,10 @@ class ClusterState:
         return self._records.take_changes()
 
     def next_wake(self, now: float) -> float | None:
-        """When a `Ticked` is needed next; None: nothing waits for a time that is yet to come."""
+        """When a `Ticked` is needed next, `now` at the soonest; None: nothing waits for a time."""
+        return None if self._wake is None else max(self._wake, now)
+
+    def _next_wake(self, now: float) -> float | None:
         jobs = list(self.active_jobs())
         times = [job.not_before for job in jobs if not job.started]
         times += [job.join_not_before for job in jobs]
@@ -184,6 +191,9 @@ class ClusterState:
 
     @_handle.register
     def _(self, event: Ticked, now: float) -> None:
+        self._look_anew()
+
+    def _look_anew(self) -> None:
         self._records.feed_all = True
         self._records.restaff_all()
 

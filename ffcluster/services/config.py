@@ -118,13 +118,14 @@ class ServerSettings:
         return any(real.is_relative_to(folder.resolve()) for folder in self.sources_allowed)
 
 
-def _default_worker_name() -> str:
-    return f"{platform.node().split('.')[0] or 'worker'}-{os.getpid()}"[-64:]
+def default_worker_name() -> str:
+    """The host's name; the same after every restart, so that a worker is known again."""
+    return platform.node().split(".")[0][:60] or "worker"
 
 
-def _default_work_dir(settings: WorkerSettings) -> Path:
-    # A folder per worker: two on one machine would remove each other's files.
-    return platformdirs.user_cache_path("ffcluster", appauthor=False) / "workers" / settings.name
+def default_work_dir(name: str) -> Path:
+    """A folder for each worker: two on one machine would remove each other's files."""
+    return platformdirs.user_cache_path("ffcluster", appauthor=False) / "workers" / name
 
 
 @attrs.frozen(kw_only=True)
@@ -142,7 +143,8 @@ class WorkerSettings:
         encoder: The only encoder to offer, or None for all that work.
         token: Secret to show to the coordinator, or None.
         name: What people see this worker as.
-        work_dir: Where pieces and results lie while they are needed; of this worker alone.
+        work_dir: Where pieces and results lie while they are needed, of this worker alone; None
+            for a folder by its name, or one by the next free name when that is not given either.
         ffmpeg: The ffmpegs to use, the preferred one first; () to look for one.
         state_dir: Where it is remembered what this machine can do, or None for the place that
             all workers of this user share.
@@ -162,8 +164,8 @@ class WorkerSettings:
     device_slots: int | None = None
     encoder: str | None = None
     token: str | None = attrs.field(default=None, repr=False)
-    name: str = attrs.field(factory=_default_worker_name)
-    work_dir: Path = attrs.field(default=attrs.Factory(_default_work_dir, takes_self=True))
+    name: str = attrs.field(factory=default_worker_name)
+    work_dir: Path | None = None
     ffmpeg: tuple[str, ...] = ()
     state_dir: Path | None = None
     disabled_plugins: tuple[str, ...] = ()

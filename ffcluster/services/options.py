@@ -317,7 +317,7 @@ WORKER_OPTIONS: tuple[Option, ...] = (
     ),
     Option("encoder", "encoder", parse_word, "The only encoder to offer.", "all that work here"),
     _COMMON["token-file"],
-    Option("name", "name", parse_word, "Name shown for this worker.", "host name and process id"),
+    Option("name", "name", parse_word, "Name shown for this worker.", "host name"),
     Option(
         "work-dir",
         "work_dir",

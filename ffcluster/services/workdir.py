@@ -22,14 +22,18 @@ _ID = re.compile(r"[0-9a-f]{16}")
 class WorkDir:
     """The directory of one worker, of one process at a time.
 
-    Attributes:
+    Args:
         path: The directory.
-        attempts: Where pieces and results lie while they are needed.
+        spares: How many others may be used instead while a worker runs in this one: `path-2` ...
+
+    Attributes:
+        number: 1 for `path` itself, 2 for `path-2` and so on; known once it is open.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.attempts = path / "attempts"
+    def __init__(self, path: Path, spares: int = 0) -> None:
+        self.number = 1
+        self._wanted = path
+        self._spares = spares
         self._lock = DirectoryLock(path / "worker.lock")
         # A worker may be stopped while a thread still opens it.
         self._one_at_a_time = threading.Lock()
@@ -45,7 +49,6 @@ class WorkDir:
         with self._one_at_a_time:
             if self._closed:
                 raise Conflict(message="The worker was stopped before it began.")
-            files.make_private(self.path)
             try:
                 self._take()
                 files.remove_tree(self.attempts)
@@ -62,12 +65,31 @@ class WorkDir:
                 files.remove_tree(self.attempts)
                 self._lock.free()
 
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._numbered(self.number)
+
+    @property
+    def attempts(self) -> Path:
+        """Where pieces and results lie while they are needed."""
+        return self.path / "attempts"
+
+    def _numbered(self, number: int) -> Path:
+        wanted = self._wanted
+        return wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+
     def _take(self) -> None:
-        if not self._lock.take():
-            raise Conflict(
-                message=f"Another worker uses {self.path}.",
-                advice="Stop it, or give this one its own --work-dir or --name.",
-            )
+        for number in range(1, self._spares + 2):
+            path = files.make_private(self._numbered(number))
+            lock = DirectoryLock(path / "worker.lock")
+            if lock.take():
+                self.number, self._lock = number, lock
+                return
+        raise Conflict(
+            message=f"Another worker uses {self.path}.",
+            advice="Stop it, or give this one its own --work-dir or --name.",
+        )
 
     def _identity(self) -> str:
         """The id by which the coordinator knows this worker over restarts."""

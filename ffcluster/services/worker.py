@@ -33,7 +33,7 @@ from ffcluster.net.bulk_client import BulkClient
 from ffcluster.net.session import HEARTBEAT_S, BackOff
 from ffcluster.net.websocket import dial
 from ffcluster.services.choice import plugin_warnings
-from ffcluster.services.config import WorkerSettings
+from ffcluster.services.config import WorkerSettings, default_work_dir, default_worker_name
 from ffcluster.services.detection import Examined, examine_machine, machine_state_dir
 from ffcluster.services.measurements import load_measurements
 from ffcluster.services.workbench import Workbench
@@ -44,6 +44,8 @@ log = Logger()
 
 EXIT_UNREACHABLE, EXIT_REFUSED = 4, 5
 _MOST_HINTS = 4
+# Workers without a name of their own that may run side by side on a machine.
+_MOST_NAMELESS = 100
 # A lease is at least six heartbeats long: whoever holds something comes back well within it.
 _BEATS_TO_COME_BACK = 2
 
@@ -72,7 +74,12 @@ class WorkerService(Service):
         self._capabilities: tuple[Capability, ...] = ()
         self._measurements: tuple[Measurement, ...] = ()
         self._id = ""
-        self._work_dir = WorkDir(settings.work_dir)
+        # Several workers that nobody named may share a machine; each has its own directory.
+        nameless = settings.work_dir is None and settings.name == default_worker_name()
+        self._work_dir = WorkDir(
+            settings.work_dir or default_work_dir(settings.name),
+            spares=_MOST_NAMELESS if nameless else 0,
+        )
         self._bulk = BulkClient(reactor, self._address, settings.token)
         self._bench: Workbench | None = None
         self._living: Deferred[Any] | None = None
@@ -192,10 +199,15 @@ class WorkerService(Service):
         )
         log.info(
             "worker {name}: ffmpeg {versions}, {encoders}",
-            name=settings.name,
+            name=self._name,
             versions=" and ".join(build.version for build in found.builds),
             encoders=", ".join(f"{label(c)} x{c.slots}" for c in self._capabilities),
         )
+
+    @property
+    def _name(self) -> str:
+        number = self._work_dir.number
+        return self.settings.name if number == 1 else f"{self.settings.name}-{number}"
 
     def _with_slots(self, capability: Capability, cpus: int) -> Capability:
         """`capability` with as many slots as the settings say, where they say anything."""
@@ -239,7 +251,7 @@ class WorkerService(Service):
             role="worker",
             version=__version__,
             worker_id=self._id,
-            name=settings.name,
+            name=self._name,
             platform=f"{platform.system()} {platform.machine()}",
             ffmpeg=found.builds[0].version,
             cpus=found.machine.cpus,

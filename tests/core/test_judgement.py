@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
 
+from ffcluster.core import effects as fx
+from ffcluster.core.cluster import Policy
+from ffcluster.core.job import JobState
 from ffcluster.core.judgement import (
     ENVIRONMENT_BOUND,
     LOST_BOUND,
@@ -18,7 +24,9 @@ from ffcluster.core.judgement import (
 )
 from ffcluster.core.model import CapabilityKey, Epoch, WorkerId
 from ffcluster.core.segment import AttemptFailure, PostKey
+from ffcluster.core.timeline import FrameRange
 from ffcluster.errors import Code, ErrorReport
+from tests.core.cluster_model import Simulation, capability
 
 
 def failures(*each: tuple[str, Code]) -> list[AttemptFailure]:
@@ -148,3 +156,132 @@ def test_a_first_delay_beyond_the_cap_stays_as_it_is() -> None:
 def test_a_lost_worker_delays_nothing_and_lengthens_no_later_delay() -> None:
     assert delay_s(failures(("a", LOST)), 5.0) == 0.0
     assert delay_s(failures(("a", LOST), ("b", BROKEN)), 5.0) == 5.0
+
+
+# --- in the cluster ----------------------------------------------------------------------------
+
+CUTS = tuple(range(100, 2_000, 100))
+BOOM = ErrorReport(
+    Code.ENCODE_FAILED,
+    "ffmpeg exited with 1",
+    detail={"stderr": "\n".join(f"line {number}" for number in range(50))},
+    retryable=True,
+)
+FULL = ErrorReport(Code.DISK_FULL, "no space left on device", retryable=True)
+
+
+def cluster(*names: str, **policy: object) -> Simulation:
+    sim = Simulation(Policy(required_workers=len(names), retry_delay_s=1, **policy))
+    for name in names:
+        sim.join(name)
+    return sim
+
+
+def poison(first: int) -> Callable[[fx.OfferAttempt], ErrorReport | None]:
+    return lambda offer: BOOM if not offer.trial and offer.frames.first == first else None
+
+
+def test_a_poisonous_segment_fails_its_job_at_once_with_all_the_evidence() -> None:
+    sim = cluster(*"abcde", max_retries=50)
+    sim.fail = poison(300)
+    job = sim.submit("j", 2_000, cut_frames=CUTS)
+    sim.run()
+    assert job.state is JobState.FAILED
+    assert job.error.message.startswith(
+        "frames 300 to 399 failed 3 times on 3 different workers, last on "
+    )
+    evidence = job.error.detail["failures"]
+    assert len({failure["worker"] for failure in evidence}) == 3
+    assert {failure["code"] for failure in evidence} == {"encode_failed"}
+    assert evidence[0]["stderr"].splitlines() == [f"line {number}" for number in range(40, 50)]
+
+
+def test_with_fewer_workers_than_it_takes_for_proof_the_retries_decide() -> None:
+    sim = cluster("a", "b", max_retries=4)
+    sim.fail = poison(300)
+    job = sim.submit("j", 2_000, cut_frames=CUTS)
+    sim.run()
+    assert job.state is JobState.FAILED
+    assert len(job.error.detail["failures"]) == 5
+
+
+def test_who_wants_the_rest_gets_it_without_the_segment_that_cannot_be_encoded() -> None:
+    sim = cluster(*"abc")
+    sim.fail = poison(300)
+    job = sim.submit("j", 2_000, cut_frames=CUTS, allow_missing=True)
+    sim.run()
+    assert job.state is JobState.COMPLETED
+    assert job.missing() == (FrameRange(300, 400),)
+    assert job.outcome.missing == job.missing()
+    assert job.outcome.frame_count == 1_900
+    assert (300, 400) not in sim.joined[job.id]
+    assert sim.joined[job.id] == sorted(sim.joined[job.id])
+    assert [e.data for e in sim.store.events if e.kind == "segment.missing"]
+
+
+def test_a_job_of_which_nothing_can_be_encoded_fails_also_when_it_may_miss_some() -> None:
+    sim = cluster(*"abc")
+    sim.fail = lambda offer: None if offer.trial else BOOM
+    job = sim.submit("j", 300, cut_frames=(100, 200), allow_missing=True)
+    sim.run()
+    assert job.state is JobState.FAILED
+    assert job.error.code is Code.ENCODE_FAILED
+
+
+def test_an_attempt_that_is_still_on_its_way_is_awaited_before_a_segment_is_given_up() -> None:
+    sim = cluster("a", "b", max_retries=0)
+    job = sim.submit("j", 4_000, cut_frames=(2_000,))
+    sim.run(until_s=10)
+    (attempt, _) = sim.state.attempts.values()
+    sim.workers[attempt.worker_id].devices[""].running.clear()
+    other = next(name for name in "ab" if name != attempt.worker_id)
+    segment = job.segments[attempt.frames.first]
+    post = job.post(attempt.post_key)
+    assert post is not None
+    sim.vanish(attempt.worker_id)
+    sim.run(until_s=sim.now + 31)
+    assert {a.worker_id for a in segment.live.values()} <= {other}
+    sim.run()
+    sim.assert_whole(job)
+
+
+def test_a_worker_with_a_full_disk_rests_and_the_others_go_on_without_a_failure() -> None:
+    sim = cluster("full", "well", max_retries=0)
+    sim.fail = lambda o: FULL if o.worker_id == "full" and not o.trial and sim.now < 300 else None
+    job = sim.submit("j", 20_000)
+    sim.run()
+    sim.assert_whole(job)
+    assert all(not segment.failures for segment in job.segments.values())
+    tried = [o for o in sim.offers if o.worker_id == "full" and not o.trial]
+    assert 2 <= len(tried) <= 15
+
+
+def test_alone_with_a_full_disk_a_job_waits_and_says_until_when() -> None:
+    sim = cluster("a", max_retries=0)
+    sim.fail = lambda offer: FULL if sim.now < 200 else None
+    job = sim.submit("j", 2_000)
+    sim.run(until_s=30)
+    assert job.state is JobState.WAITING_FOR_CLIENTS
+    assert re.fullmatch(r"a rests until \d\d:\d\d:\d\d UTC: no space left on device", job.reason)
+    sim.run()
+    sim.assert_whole(job)
+
+
+def test_trials_on_a_full_disk_are_made_again_when_there_is_room() -> None:
+    nvenc = capability("h264_nvenc", "cuda:0")
+    sim = Simulation(Policy(required_workers=1, retry_delay_s=1, max_retries=0))
+    sim.join("a", 50.0, 1, nvenc)
+    sim.fail = lambda offer: FULL if sim.now < 100 else None
+    job = sim.submit("j", 2_000)
+    sim.run()
+    sim.assert_whole(job)
+
+
+def test_what_an_absent_worker_has_is_overtaken_by_whoever_is_idle() -> None:
+    sim = cluster("a", "b", lease_s=1_000.0)
+    job = sim.submit("j", 4_000, cut_frames=(2_000,))
+    sim.run(until_s=10)
+    sim.vanish("a")
+    sim.run(until_s=200)
+    sim.assert_whole(job)
+    assert job.retries == 0

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from ffcluster.core import effects as fx
+from ffcluster.core import events as ev
 from ffcluster.core import quarantine
-from ffcluster.core.model import JobId
+from ffcluster.core.cluster import ClusterState, Policy
+from ffcluster.core.job import JobState
+from ffcluster.core.model import JobId, WorkerId
 from ffcluster.core.quarantine import MAX_REST_S, WHOLE_WORKER, Place, Quarantine, Quarantines
-from tests.core.cluster_model import capability
+from ffcluster.core.reporting import worker_view
+from ffcluster.errors import Code, ErrorReport
+from tests.core.cluster_model import Simulation, capability
 
 NVENC = capability("h264_nvenc", "cuda:0", slots=3, backend="nvenc")
 HEVC = capability("hevc_nvenc", "cuda:0", slots=3, backend="nvenc")
@@ -170,3 +176,135 @@ def test_a_worker_that_rests_as_a_whole_comes_back_without_probation() -> None:
     assert quarantine.resting(known, OTHER)
     assert quarantine.recover(known, 60.0)
     assert WHOLE_WORKER not in known
+
+
+# --- in the cluster ----------------------------------------------------------------------------
+
+BROKEN = ErrorReport(Code.ENCODE_FAILED, "the driver is gone", retryable=True)
+
+
+def fails_on(sim: Simulation, name: str, until_s: float) -> None:
+    sim.fail = lambda o: (
+        BROKEN if o.worker_id == name and not o.trial and sim.now < until_s else None
+    )
+
+
+def cluster(**policy: object) -> Simulation:
+    given = {"required_workers": 2, "retry_delay_s": 1, "max_retries": 20, "poison_after": 3}
+    sim = Simulation(Policy(**given | policy))
+    for name in ("bad", "good"):
+        sim.join(name, 50.0, 2)
+    return sim
+
+
+def attempts_of(sim: Simulation, name: str) -> list[fx.OfferAttempt]:
+    return [o for o in sim.offers if o.worker_id == name and not o.trial]
+
+
+def test_a_machine_that_only_fails_is_left_alone_and_the_job_does_not_suffer() -> None:
+    sim = cluster()
+    fails_on(sim, "bad", until_s=1e9)
+    job = sim.submit("j", 30_000)
+    sim.run()
+    sim.assert_whole(job)
+    # Without rests it would have failed with one segment after the other.
+    assert len(attempts_of(sim, "bad")) <= 12
+    assert all(share.name == "good" for share in job.shares.values() if share.frames)
+
+
+def test_why_a_device_rests_is_shown_and_written_down() -> None:
+    sim = cluster()
+    fails_on(sim, "bad", until_s=1e9)
+    sim.submit("j", 30_000)
+    sim.run(until_s=40)
+    worker = sim.state.workers[WorkerId("bad")]
+    (shown,) = worker_view(worker, sim.now).quarantines
+    assert (shown.backend, shown.device, shown.times) == ("software", "", 1)
+    assert shown.reason == "failed on 3 segments in a row: the driver is gone"
+    assert shown.until > sim.now
+    (noted,) = [e for e in sim.store.events if e.kind == "worker.quarantined"]
+    assert noted.worker_id == "bad"
+    assert dict(noted.data)["reason"] == shown.reason
+
+
+def test_on_probation_it_gets_one_attempt_at_a_time_until_a_success() -> None:
+    sim = cluster(quarantine_s=10.0)
+    fails_on(sim, "bad", until_s=20)
+    job = sim.submit("j", 30_000)
+    sim.run(until_s=15)
+    until = next(iter(sim.state.workers[WorkerId("bad")].quarantines.values())).until
+    sim.run(until_s=until + 0.5)
+    bad = sim.state.workers[WorkerId("bad")]
+    assert len(bad.attempts) == 1
+    sim.run()
+    sim.assert_whole(job)
+    assert not bad.quarantines
+    assert job.shares[bad.id].frames > 0
+
+
+def test_a_job_whose_only_devices_rest_waits_says_until_when_and_goes_on() -> None:
+    sim = Simulation(Policy(required_workers=1, retry_delay_s=1, max_retries=20))
+    sim.join("only")
+    fails_on(sim, "only", until_s=30)
+    job = sim.submit("j", 10_000, cut_frames=tuple(range(20, 400, 20)))
+    sim.run(until_s=20)
+    assert job.state is JobState.WAITING_FOR_CLIENTS
+    assert job.reason.startswith("software on only rests until ")
+    assert job.reason.endswith(" UTC: failed on 3 segments in a row: the driver is gone")
+    sim.run()
+    sim.assert_whole(job)
+
+
+def test_a_job_that_begins_while_all_devices_rest_waits_for_them() -> None:
+    sim = Simulation(Policy(required_workers=1, retry_delay_s=1, max_retries=20))
+    sim.join("only")
+    fails_on(sim, "only", until_s=30)
+    first = sim.submit("one", 10_000, cut_frames=tuple(range(20, 400, 20)))
+    sim.run(until_s=20)
+    second = sim.submit("two", 1_000)
+    sim.run(until_s=21)
+    assert second.reason.startswith("software on only rests until ")
+    sim.run()
+    sim.assert_whole(first)
+    sim.assert_whole(second)
+
+
+def test_a_job_that_fails_everywhere_leaves_no_device_resting() -> None:
+    sim = cluster(required_workers=3, quarantine_after=2)
+    sim.join("third")
+    sim.fail = lambda o: BROKEN if o.job_id == "bad" and not o.trial else None
+    bad = sim.submit("bad", 10_000)
+    sim.run()
+    assert bad.state is JobState.FAILED
+    assert not any(worker.quarantines for worker in sim.state.workers.values())
+    fine = sim.submit("fine", 5_000)
+    began = sim.now
+    sim.run()
+    sim.assert_whole(fine)
+    assert fine.ended_at is not None
+    assert fine.ended_at - began < 60
+
+
+def test_an_operator_can_end_a_rest() -> None:
+    sim = cluster()
+    fails_on(sim, "bad", until_s=20)
+    sim.submit("j", 30_000)
+    sim.run(until_s=25)
+    bad = sim.state.workers[WorkerId("bad")]
+    assert bad.quarantines
+    sim.post(ev.WorkerResumed(WorkerId("bad")))
+    assert not bad.quarantines
+    assert bad.attempts
+
+
+def test_rests_outlive_the_coordinator() -> None:
+    sim = cluster()
+    fails_on(sim, "bad", until_s=1e9)
+    sim.submit("j", 30_000)
+    sim.run(until_s=40)
+    before = sim.state.workers[WorkerId("bad")].quarantines
+    again = ClusterState.restored(sim.state.policy, sim.judge, sim.store.saved())
+    after = again.workers[WorkerId("bad")].quarantines
+    assert [(q.place, q.until, q.times, q.reason) for q in after.values()] == [
+        (q.place, q.until, q.times, q.reason) for q in before.values()
+    ]

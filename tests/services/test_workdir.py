@@ -69,3 +69,15 @@ def test_directory_that_was_closed_before_it_was_open_is_not_taken(tmp_path: Pat
     with pytest.raises(Conflict):
         stopped.open()
     WorkDir(tmp_path).open()
+
+
+def test_workers_that_nobody_named_take_the_next_free_directory(tmp_path: Path) -> None:
+    first, second = WorkDir(tmp_path / "host", spares=2), WorkDir(tmp_path / "host", spares=2)
+    ids = {first.open(), second.open()}
+    assert len(ids) == 2
+    assert (first.number, second.number) == (1, 2)
+    assert second.attempts == tmp_path / "host-2" / "attempts"
+    second.close()
+    again = WorkDir(tmp_path / "host", spares=2)
+    assert again.open() in ids
+    assert again.number == 2

@@ -72,7 +72,7 @@ class World:
     _ledger: deque[tuple[Changes, Sequence[fx.Effect]]] = attrs.field(factory=deque)
     _sessions: dict[WorkerId, int] = attrs.field(factory=dict)
     _last_session: int = 0
-    _tick_at: float | None = None
+    _armed: int = 0
 
     def __attrs_post_init__(self) -> None:
         self._joins = Joins(self)
@@ -114,7 +114,7 @@ class World:
             return
         self._boot += 1
         self.crashes += 1
-        self._state, self._tick_at = None, None
+        self._state = None
         self._ledger.clear()
         self._joins = Joins(self)
         self._sessions.clear()
@@ -192,16 +192,13 @@ class World:
             self._do(effect)
 
     def _arm(self) -> None:
+        """Wake up when the next thing is due, and at no other time, as the real loop does."""
+        self._armed += 1
+        armed = self._armed
         due = self.state.next_wake(self.now) if self.up else None
-        if due is None or (self._tick_at is not None and self._tick_at <= due):
-            return
-        self._tick_at = due
-        self.soon(max(0.05, due - self.now), lambda: self._tick(due))
-
-    def _tick(self, due: float) -> None:
-        if self._tick_at == due:
-            self._tick_at = None
-            self.post(ev.Ticked())
+        if due is not None:
+            delay_s = max(0.05, due - self.now)
+            self.soon(delay_s, lambda: self.post(ev.Ticked()) if self._armed == armed else None)
 
     # --- effects -------------------------------------------------------------------------------
 

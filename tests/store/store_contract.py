@@ -41,7 +41,7 @@ from tests.store.entries import everything, job, segment
 
 X264 = Capability("libx264", Codec.H264)
 FULL = settings(
-    max_examples=25,
+    max_examples=10,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
