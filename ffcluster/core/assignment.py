@@ -76,7 +76,7 @@ class Assignment:
                     self._records.offer_trial(post, job, now)
 
     def _by_need(self) -> list[Job]:
-        """Jobs that encode, by priority; equal ones share the workers: least live attempts first."""
+        """Jobs that encode, by priority; equals share the workers: least live attempts first."""
         jobs = [job for job in self._records.active_jobs() if job.encoding]
         if len(jobs) > 1:
             jobs.sort(

@@ -85,6 +85,7 @@ class ClusterState:
         self._rests = Rests(self._records)
         self._presence = Presence(self._records, self._attempts, self._staffing, self._rests)
         self._control = Control(self._records, self._attempts)
+        self._wake: float | None = None
 
     @classmethod
     def restored(cls, policy: Policy, judge: Judge, saved: Saved) -> ClusterState:
@@ -102,6 +103,7 @@ class ClusterState:
         for job in records.active_jobs():
             restoring.begin_anew(job, now)
             records.effects += [IndexSource(job.id), JobChanged(job.id)]
+        self._wake = self._next_wake(now)
         return records.take_effects()
 
     @property

@@ -104,7 +104,7 @@ class FailureEntry:
 
 @attrs.frozen
 class SegmentEntry:
-    """A segment; `committed` is the epoch of the attempt whose result counts, `blob` that result."""
+    """A segment; `committed` is the epoch of the attempt that counts, `blob` its result."""
 
     job_id: JobId
     frames: FrameRange
@@ -331,7 +331,7 @@ class Saved:
     attempts: tuple[AttemptEntry, ...] = ()
     shares: tuple[ShareEntry, ...] = ()
     workers: tuple[WorkerEntry, ...] = ()
-    counters: Counters = Counters()
+    counters: Counters = attrs.field(factory=Counters)
     clock_s: float = 0.0
 
 

@@ -26,7 +26,7 @@ class JobSubmitted:
 
     job_id: JobId
     spec: JobSpec
-    source: Source = Source("")
+    source: Source = attrs.field(factory=lambda: Source(""))
     priority: int = 0
 
 

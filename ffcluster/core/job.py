@@ -125,7 +125,7 @@ class Job:
     state: JobState = JobState.QUEUED
     history: list[tuple[JobState, float]] = attrs.field(factory=list)
     reason: str = ""
-    source: Source = Source("")
+    source: Source = attrs.field(factory=lambda: Source(""))
     source_ready: bool = False
     priority: int = 0
     paused: bool = False

@@ -37,8 +37,8 @@ class Journal:
     """
 
     now: float = 0.0
-    counters: Counters = Counters()
-    _stored_counters: Counters = Counters()
+    counters: Counters = attrs.field(factory=Counters)
+    _stored_counters: Counters = attrs.field(factory=Counters)
     _jobs: dict[JobId, None] = attrs.field(factory=dict)
     _segments: dict[tuple[JobId, int], None] = attrs.field(factory=dict)
     _attempts: dict[Epoch, Attempt] = attrs.field(factory=dict)

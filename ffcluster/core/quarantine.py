@@ -41,7 +41,7 @@ class Quarantine:
 
     Attributes:
         place: The place.
-        failed: Different segments that failed there since then, or since it last rested.
+        failed: Different segments that failed there since then, the latest last.
         times: Rests in a row; with one behind it, it is given one attempt at a time.
         resting: Whether it is given nothing.
         until: When that ends, or ended.
@@ -71,7 +71,6 @@ class Quarantine:
     def end(self) -> None:
         """Go on, on probation."""
         self.resting = False
-        self.failed.clear()
 
 
 Quarantines = dict[Place, Quarantine]
@@ -155,13 +154,14 @@ def forgive(known: Quarantines, job_id: JobId) -> bool:
         ours = [segment for segment in found.failed if segment[0] == job_id]
         if not ours:
             continue
+        blamed = found.times > 0 and next(reversed(found.failed)) in ours
         for segment in ours:
             del found.failed[segment]
-        if found.resting and not found.failed:
+        if blamed:
             found.times -= 1
             found.end()
             ended = True
-        if not found.times and not found.failed:
+        if not found.failed:
             del known[place]
     return ended
 

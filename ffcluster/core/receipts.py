@@ -42,7 +42,7 @@ class SegmentReceipt:
         """The attempt whose result counts, or None when there is none."""
         if self.state != SegmentState.COMMITTED:
             return None
-        # One that was committed earlier may have been lost on disk, and was made again.
+        # One that was committed earlier may have been lost or dropped, and was made again.
         ends = (a for a in reversed(self.attempts) if a.end is AttemptEnd.COMMITTED)
         return next(ends, None)
 

@@ -72,6 +72,10 @@ class Running(protocol.ProcessProtocol):
     """One live process.
 
     `done` fires when it has ended and all its output was read; cancelling it ends the process.
+
+    Attributes:
+        pid: Its number, also when it has ended and only what it started is left; None before it is
+            started.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Running(protocol.ProcessProtocol):
         on_output: Callable[[bytes], None] | None,
     ) -> None:
         self.done: Deferred[Finished] = Deferred(self._give_up)
+        self.pid: int | None = None
         self._reactor = reactor
         self._platform = platform
         self._progress_fd = progress_fd
@@ -216,9 +221,8 @@ class Running(protocol.ProcessProtocol):
             except error.ProcessExitedAlready:
                 pass
 
-        pid = getattr(self.transport, "pid", None)
-        if pid is not None and not self._is_over:
-            self._platform.send(pid, name, kill_alone)
+        if self.pid is not None and not self._is_over:
+            self._platform.send(self.pid, name, kill_alone)
 
 
 class Runner:
@@ -291,6 +295,8 @@ class Runner:
         except OSError as cause:
             running.never_started(cause)
             return running
+        # Twisted forgets it as soon as the process ends.
+        running.pid = getattr(running.transport, "pid", None)
         self._live.add(running)
         running.when_over().addCallback(lambda _: self._live.discard(running))
         running.watch(stall_timeout_s if reports else None, timeout_s)

@@ -211,11 +211,11 @@ class CoordinatorClient:
         )
 
     async def retry(self, job_id: str) -> JobView:
-        """Go on with a job that failed or was cancelled, from what was committed.
+        """Go on with a job that failed or was cancelled, from what is kept of it or anew.
 
         Raises:
             NotFound: There is none.
-            Conflict: It did not end like that, or what was made of it is gone.
+            Conflict: It did not end like that, or its uploaded film is not kept any more.
         """
         return await self._control_job(
             lambda number: messages.RetryJob(number, job_id), "retrying jobs"

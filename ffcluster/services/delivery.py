@@ -58,7 +58,12 @@ class Deliveries:
     async def _adopt(self, epoch: Epoch, result: messages.Result) -> Event | None:
         try:
             incoming = self._shelf.result(epoch)
-            if incoming is None or incoming.sha256 is None or incoming.sha256 != result.sha256:
+            if (
+                incoming is None
+                or incoming.sha256 is None
+                or incoming.sha256 != result.sha256
+                or incoming.offset != result.size_bytes
+            ):
                 raise TransferFailed(message="The result did not arrive whole.")
             ref: BlobRef = await deferToThread(
                 self._blobs.adopt,

@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 from twisted.internet.threads import deferToThread
 
-from tests.chaos import network
+from tests.chaos import network, versions
 from tests.chaos.film import (
     FRAMES,
     LOSSLESS,
@@ -145,8 +145,7 @@ class Campaign:
         run = Run(rig, chance, self.usual_s[making.name], making)
         try:
             receipt = await play(scenario, rig, run, self.expected[making.name])
-            assert receipt is not None
-            figures = attrs.evolve(figures, **measured(scenario, run, receipt), facts=run.facts)
+            figures = attrs.evolve(figures, **measured(run, receipt), facts=run.facts)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run went wrong
             logs = await self._keep(rig, f"{scenario.row}-{planned.number}")
             return attrs.evolve(
@@ -178,6 +177,8 @@ class Campaign:
             self._bridged = True
         self._rigs += 1
         rig = Rig(self.scratch / f"r{self._rigs}", self.film, layout)
+        if layout.versions:
+            rig.earlier = await deferToThread(versions.check_out, self.scratch / "earlier")
         machine = self.scratch / "machine"
         if machine.exists():
             shutil.copytree(machine, rig.directory / "machine")

@@ -13,6 +13,7 @@ from tests.chaos.film import SEGMENTS
 from tests.chaos.processes import Process, sleep, until
 from tests.chaos.rig import LEASE_S, Layout
 from tests.chaos.run import Fault, Run, Scenario
+from tests.chaos.versions import unfit
 
 # How often a step is passed in one job, so that the one to die at can be drawn.
 _TIMES = {
@@ -176,6 +177,21 @@ async def _stop_and_start(process: Process) -> None:
     await sleep(1.5)
 
 
+async def workers_upgraded(run: Run) -> None:
+    """Each worker of the earlier version is drained and comes back in the present one."""
+    await run.moment(high=0.3)
+    for name, process in list(run.rig.workers.items()):
+        process.signal(signal.SIGTERM)
+        await process.ended(30)
+        run.rig.upgrade(name)
+        await sleep(1.5)
+
+
+async def nothing(run: Run) -> None:
+    """Two versions side by side are all that is wrong."""
+    await sleep(0)
+
+
 async def coordinator_rolled(run: Run) -> None:
     await run.moment()
     run.rig.coordinator.signal(signal.SIGTERM)
@@ -202,5 +218,11 @@ SCENARIOS = [
     ),
     Scenario("R12", "worker drained", worker_drained),
     Scenario("R12", "workers rolled", workers_rolled),
-    Scenario("R12", "coordinator rolled", coordinator_rolled, layout=Layout()),
+    Scenario("R12", "coordinator rolled", coordinator_rolled),
+    Scenario("R12", "earlier workers", nothing, Layout(versions=("w1", "w2")), unfit=unfit),
+    Scenario("R12", "one earlier worker", nothing, Layout(versions=("w1",)), unfit=unfit),
+    Scenario("R12", "earlier coordinator", nothing, Layout(versions=("coordinator",)), unfit=unfit),
+    Scenario(
+        "R12", "workers upgraded", workers_upgraded, Layout(versions=("w1", "w2")), unfit=unfit
+    ),
 ]

@@ -103,15 +103,19 @@ def _while_stopped(spoil: Callable[[Path], None]) -> Fault:
 
 
 def _before_joining(spoil: Callable[[Path], None]) -> Fault:
-    """While the first segment takes long, so that nothing behind it can be joined."""
+    """While the first segment waits, so that nothing behind it can be joined."""
 
     async def fault(run: Run) -> None:
-        (run.rig.control("w1") / "crawl").write_text("")
+        holds = [run.rig.control(name) / "hold" for name in run.rig.workers]
+        for hold in holds:
+            # Segments that begin at a keyframe, as the first one does, drop nothing before them.
+            hold.write_text("trim=end=")
         found = await until("a blob", lambda: _blobs(run), 30)
         run.fault_at = time.time()
-        path = run.chance.choice(found)
-        spoil(path)
+        spoil(run.chance.choice(found))
         run.facts["spoilt"] = 1
+        for hold in holds:
+            hold.unlink()
 
     return fault
 

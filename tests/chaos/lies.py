@@ -219,7 +219,7 @@ def _names() -> Fault:
                 view = await (await run.rig.client()).submit(make(run))
             except FfclusterError:
                 continue
-            accepted.append((view.id, view.spec.output_name, view.spec.source_name))
+            accepted.append((view.id, view.spec.output_name, make(run).server_path))
             await run.rig.ask("cancel", view.id)
         statuses = [await _raw(run.rig.port, path) for path in _PATHS]
         await run.committed(99)

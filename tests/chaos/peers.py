@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ class Liar:
     ) -> None:
         self.workshop = workshop
         self.directory = directory
+        # Another one each time: what a liar did before must not keep the next one from work.
+        self.worker_id = f"{NAME}{secrets.token_hex(4)}"
         self.capability = capability
         self.offers: list[messages.Offer] = []
         self.kept: list[tuple[messages.Offer, Made]] = []
@@ -112,7 +115,7 @@ class Liar:
             messages.Hello(
                 protocols=messages.PROTOCOL_VERSIONS,
                 role="worker",
-                worker_id=NAME,
+                worker_id=self.worker_id,
                 name=NAME,
                 capabilities=(self.capability,),
                 builds=(self.capability.ffmpeg,),

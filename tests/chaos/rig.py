@@ -2,17 +2,19 @@
 
 The workers' ffmpeg is a small script around the real one. It paces the encoding, so that a film of
 some seconds takes some seconds without using up the machine, writes down every encode that begins,
-and does as it is told by files: hang, fail, crawl.
+and does as it is told by files: hang, wait, fail, crawl.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Mapping
@@ -52,6 +54,9 @@ case "$*" in
 esac
 echo "$*" >>"{control}/encodes"
 if rm "{control}/hang" 2>/dev/null; then exec sleep 3600; fi
+while [ -e "{control}/hold" ]; do
+  case "$*" in *"$(cat "{control}/hold")"*) sleep 0.05 ;; *) break ;; esac
+done
 if [ -e "{control}/poison" ]; then
   case "$*" in
     *"$(cat "{control}/poison")"*) echo "Invalid data found: poisoned" >&2; exit 69 ;;
@@ -59,7 +64,6 @@ if [ -e "{control}/poison" ]; then
 fi
 pace={pace}
 if rm "{control}/crawl" 2>/dev/null; then pace=0.02; fi
-if [ -e "{control}/pace" ]; then pace=$(cat "{control}/pace"); fi
 exec "{ffmpeg}" -readrate "$pace" -readrate_initial_burst 0 "$@"
 """
 
@@ -108,6 +112,7 @@ class Rig:
     namespaces: dict[str, Namespace] = attrs.field(factory=dict)
     restarts: int = 0
     spoilt: bool = False
+    _options: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
     _coordinator: Process | None = None
     _client: CoordinatorClient | None = None
 
@@ -123,6 +128,11 @@ class Rig:
     @property
     def token(self) -> str | None:
         return _TOKEN if self.layout.namespaced else None
+
+    @property
+    def keeps_receipts(self) -> bool:
+        """Whether its coordinator can tell how a job was made."""
+        return "coordinator" not in self.layout.versions
 
     @property
     def outputs(self) -> Path:
@@ -154,7 +164,9 @@ class Rig:
             await self._add_worker(name)
         await self.connected(*names)
 
-    def _process(self, name: str, service: str, *options: str) -> Process:
+    def _process(self, name: str, *options: str) -> Process:
+        """A process of the version that the layout wants; `options` begin with the service."""
+        self._options[name] = options
         control = self.control(name)
         control.mkdir(exist_ok=True)
         env = {CONTROL: str(control), "PYTHONPATH": str(ROOT)}
@@ -166,11 +178,20 @@ class Rig:
             program = [*self.namespaces[name].prefix, *program]
         return Process(
             name,
-            [*program, "-n", "--pidfile=", service, "--allow-plugin", "software", *options],
+            [*program, "-n", "--pidfile=", *options, "--allow-plugin", "software"],
             self.directory / f"{name}.log",
             env,
             self.directory,
         )
+
+    def upgrade(self, name: str) -> None:
+        """Start a worker that has ended again, in the present version."""
+        self.layout = attrs.evolve(
+            self.layout, versions=tuple(n for n in self.layout.versions if n != name)
+        )
+        self.spoilt = True
+        self.workers[name] = self._process(name, *self._options[name])
+        self.workers[name].start()
 
     async def start_coordinator(self) -> None:
         """Start it, again on the port that it had."""
@@ -336,7 +357,7 @@ class Rig:
     async def heal(self) -> None:
         """Undo every fault that may still be there, and wait until all are well."""
         for name, process in self.workers.items():
-            for fault in ("hang", "crawl", "poison", "pace", "clock"):
+            for fault in ("hang", "hold", "crawl", "poison", "clock"):
                 (self.control(name) / fault).unlink(missing_ok=True)
             process.signal(signal.SIGCONT)
             if not process.alive:
@@ -351,6 +372,15 @@ class Rig:
         if not self.coordinator.alive:
             await self.start_coordinator()
         await self.connected(*self.workers)
+
+    def stored(self) -> dict[str, int]:
+        """The coordinator's counters, as they are in its database."""
+        path = self.state / "ffcluster.db"
+        if not path.exists():
+            return {}
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            row = database.execute("SELECT value FROM meta WHERE name = 'counters'").fetchone()
+        return dict(json.loads(row[0])) if row else {}
 
     def encodes(self) -> int:
         """How many encodes of segments have begun."""

@@ -147,6 +147,7 @@ async def play(scenario: Scenario, rig: Rig, run: Run, expected: Shown) -> JobRe
         Wrong: What came out is not right.
     """
     before = rig.encodes()
+    before_stored = rig.stored()
     # Submitted before the fault may begin; its name is new, so that nothing else can be there.
     run.began = time.time()
     name = f"out-{run.chance.randrange(10**9)}"
@@ -165,10 +166,13 @@ async def play(scenario: Scenario, rig: Rig, run: Run, expected: Shown) -> JobRe
     run.facts["makespan_s"] = view.elapsed_s if view.elapsed_s else ended - run.began
     run.facts["encodes"] = rig.encodes() - before
     kept = await judge(scenario, run, view, expected)
-    receipt: JobReceipt | None = await rig.ask("receipt", run.job_id)
-    if receipt is not None:
+    receipt: JobReceipt | None = None
+    if rig.keeps_receipts:
+        receipt = await rig.ask("receipt", run.job_id)
+        assert receipt is not None
         _no_lie_counts(run, receipt)
-    await rig.ask("remove", run.job_id)
+        await rig.ask("remove", run.job_id)
+        _count_refusals(run, before_stored, rig.stored())
     await rig.clean(*kept)
     for file in rig.outputs.iterdir():
         file.unlink()
@@ -196,6 +200,12 @@ async def judge(scenario: Scenario, run: Run, view: JobView, expected: Shown) ->
     return files
 
 
+def _count_refusals(run: Run, before: dict[str, int], after: dict[str, int]) -> None:
+    for name in ("superseded_results", "lease_expirations"):
+        if count := after.get(name, 0) - before.get(name, 0):
+            run.facts[name] = count
+
+
 def _no_lie_counts(run: Run, receipt: JobReceipt) -> None:
     attempts = (a for segment in receipt.segments for a in segment.attempts)
     counted = [a.epoch for a in attempts if a.end is AttemptEnd.COMMITTED and a.epoch in run.lied]
@@ -203,9 +213,9 @@ def _no_lie_counts(run: Run, receipt: JobReceipt) -> None:
         raise Wrong(f"lies were accepted: epochs {counted}")
 
 
-def measured(scenario: Scenario, run: Run, receipt: JobReceipt) -> dict[str, Any]:
+def measured(run: Run, receipt: JobReceipt | None) -> dict[str, Any]:
     """Times and shares of a run that went well."""
-    attempts = [a for segment in receipt.segments for a in segment.attempts]
+    attempts = [a for s in receipt.segments for a in s.attempts] if receipt else []
     begun = [a for a in attempts if a.started_at is not None]
     figures: dict[str, Any] = {
         "makespan_s": round(run.facts.pop("makespan_s"), 2),
@@ -221,7 +231,8 @@ def measured(scenario: Scenario, run: Run, receipt: JobReceipt) -> dict[str, Any
         figures["noticed_s"] = round(run.noticed_at - run.fault_at - run.pause_s, 2)
     elif lost := [a.ended_at for a in hit if a.end is not AttemptEnd.COMMITTED and a.ended_at]:
         figures["noticed_s"] = round(min(lost) - run.fault_at, 2)
-    over = _recovered(attempts, hit, run.fault_at, receipt.ended_at)
+    ended = receipt.ended_at if receipt else None
+    over = _recovered(attempts, hit, run.fault_at, ended)
     if over is not None:
         figures["recovered_s"] = round(max(0.0, over - run.fault_at - run.pause_s), 2)
     return figures

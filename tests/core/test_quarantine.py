@@ -152,9 +152,9 @@ def test_what_a_job_failed_with_that_failed_everywhere_is_forgiven() -> None:
 
 def test_forgiving_one_job_keeps_what_others_count_for() -> None:
     known: Quarantines = {}
-    fail(known, 0, job="other")
     fail(known, 0)
     fail(known, 100)
+    fail(known, 0, job="other")
     assert not quarantine.forgive(known, JobId("j"))
     assert quarantine.resting(known, NVENC)
     assert not quarantine.forgive(known, JobId("nosuch"))
@@ -229,12 +229,13 @@ def test_why_a_device_rests_is_shown_and_written_down() -> None:
 
 def test_on_probation_it_gets_one_attempt_at_a_time_until_a_success() -> None:
     sim = cluster(quarantine_s=10.0)
-    fails_on(sim, "bad", until_s=20)
-    job = sim.submit("j", 30_000)
-    sim.run(until_s=15)
-    until = next(iter(sim.state.workers[WorkerId("bad")].quarantines.values())).until
-    sim.run(until_s=until + 0.5)
+    fails_on(sim, "bad", until_s=15)
+    job = sim.submit("j", 10_000, cut_frames=tuple(range(100, 10_000, 100)))
     bad = sim.state.workers[WorkerId("bad")]
+    sim.run(until_s=12)
+    (rest,) = bad.quarantines.values()
+    assert not bad.attempts
+    sim.run(until_s=rest.until + 1)
     assert len(bad.attempts) == 1
     sim.run()
     sim.assert_whole(job)

@@ -96,7 +96,7 @@ class Watchdog(MediaCase):
         def stop(progress: Progress) -> None:
             running = encoder._running
             if progress.frame and not seen and running is not None:
-                pid = running.transport.pid  # type: ignore[union-attr]
+                pid = running.pid
                 seen.append(pid)
                 os.killpg(pid, signal.SIGSTOP)
 
@@ -121,7 +121,7 @@ class Watchdog(MediaCase):
         outcome = encoder.run()
         running = encoder._running
         assert running is not None
-        pid = running.transport.pid  # type: ignore[union-attr]
+        pid = running.pid
         # Its own group is there only after `setsid` has run.
         os.kill(pid, signal.SIGSTOP)
         await self.assertFailure(outcome, EncodeStalled)
@@ -134,7 +134,7 @@ class Watchdog(MediaCase):
         def kill(progress: Progress) -> None:
             running = encoder._running
             if progress.frame and running is not None:
-                os.killpg(running.transport.pid, signal.SIGKILL)  # type: ignore[union-attr]
+                os.killpg(running.pid, signal.SIGKILL)
 
         encoder = PieceEncoder(
             self.encoding, self.build, EncodeArguments(output_args=_SLOW), order, piece,

@@ -109,3 +109,11 @@ def test_list_of_workers_shows_absence_draining_and_rest() -> None:
 
 def test_workers_are_named_by_id_as_well() -> None:
     assert "id w1" in invoke(FakeClient(), "workers", "w1").stdout
+
+
+def test_of_two_workers_with_one_name_the_one_that_is_there_is_drained() -> None:
+    gone = attrs.evolve(worker_view(), id="w0", state="Disconnected")
+    client = FakeClient(staff=[gone, worker_view()])
+    assert invoke(client, "drain-worker", "attic").exit_code == 0
+    assert "drain w1" in client.said
+    assert invoke(client, "remove-worker", "attic").exit_code == 5

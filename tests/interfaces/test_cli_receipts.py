@@ -81,7 +81,7 @@ def test_attempts_say_who_what_how_long_and_why_not() -> None:
     assert made in rows
 
 
-def test_result_that_was_lost_is_told_apart_from_the_one_that_counts() -> None:
+def test_result_that_was_dropped_is_told_apart_from_the_one_that_counts() -> None:
     segments = a_receipt().segments
     twice = attrs.evolve(segments[0], attempts=(an_attempt(1), an_attempt(2)))
     live = attrs.evolve(
@@ -90,7 +90,7 @@ def test_result_that_was_lost_is_told_apart_from_the_one_that_counts() -> None:
     )  # fmt: skip
     written = a_receipt(segments=(twice, live))
     shown = invoke(FakeClient(written=written), "job", "job1", "--attempts").stdout
-    assert "committed, then lost" in shown
+    assert "committed, then dropped" in shown
     assert "libx264 (second one beside another)" in shown
     assert shown.rstrip().endswith("running")
 

@@ -74,10 +74,10 @@ def of_type(kind: Any) -> st.SearchStrategy[Any]:
     if attrs.has(kind):
         return of_class(kind)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if {str, float} <= set(arguments):
-        # JSON values: no infinity, which would come back as a text.
-        return st.none() | st.booleans() | _COUNTS | _TEXT | st.floats(-1e9, 1e9)
     if origin in (typing.Union, types.UnionType):
+        if {str, float} <= set(arguments):
+            # JSON values: no infinity, which would come back as a text.
+            return st.none() | st.booleans() | _COUNTS | _TEXT | st.floats(-1e9, 1e9)
         return st.one_of([st.none() if a is type(None) else of_type(a) for a in arguments])
     if origin is tuple and arguments[-1] is Ellipsis:
         return st.lists(of_type(arguments[0]), max_size=2).map(tuple)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from ffcluster.core.durable import (
     AttemptEnd,
@@ -43,6 +43,8 @@ X264 = Capability("libx264", Codec.H264)
 FULL = settings(
     max_examples=10,
     deadline=None,
+    # A database is too slow to look for the smallest example.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 # Opens the store that it is told, and makes transactions until it is killed.

@@ -42,7 +42,7 @@ def cancel(
 ) -> Exit:
     """Cancel job ID: its workers stop at once, and nothing is published.
 
-    What was committed is kept for a while: `ffcluster retry ID` goes on from there.
+    Nothing is kept of it: to stop for a while only, there is `ffcluster pause ID`.
     """
     return _changed(runtime, output, coordinator, token_file, lambda c: c.cancel(job_id))
 
@@ -72,16 +72,17 @@ def resume(
     return _changed(runtime, output, coordinator, token_file, lambda c: c.resume(job_id))
 
 
-@click.command(cls=FfclusterCommand, short_help="Go on with a job that failed or was cancelled.")
+@click.command(cls=FfclusterCommand, short_help="Go on with a job that failed, or begin it anew.")
 @click.argument("job_id", metavar="ID")
 @coordinator_options()
 @click.pass_obj
 def retry(
     runtime: Runtime, /, output: Output, job_id: str, coordinator: str, token_file: Path | None
 ) -> Exit:
-    """Go on with job ID, which failed or was cancelled, from the segments that were committed.
+    """Go on with job ID, which failed, from the segments that were committed.
 
-    That is possible as long as the coordinator keeps them (its --keep-failed). Mend first what
+    As long as the coordinator keeps them (its --keep-failed); after that, and for a job that was
+    cancelled, it begins anew, unless its film was uploaded. Mend first what
     `ffcluster job ID --attempts` shows.
     """
     return _changed(runtime, output, coordinator, token_file, lambda c: c.retry(job_id))

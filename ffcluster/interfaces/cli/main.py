@@ -24,7 +24,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "cancel": ("control", "Cancel a job."),
     "pause": ("control", "Start nothing more of a job."),
     "resume": ("control", "Go on with a paused job."),
-    "retry": ("control", "Go on with a job that failed or was cancelled."),
+    "retry": ("control", "Go on with a job that failed, or begin it anew."),
     "prioritise": ("control", "Give a job another priority."),
     "remove": ("control", "Forget a job that has ended."),
     "reproduce": ("reproduce", "Make one segment of a job again, and compare."),

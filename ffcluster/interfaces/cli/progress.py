@@ -190,7 +190,7 @@ def state_in_words(view: JobView) -> str:
 def headline(view: JobView) -> str:
     """Say on one line how a job is doing."""
     state = state_in_words(view)
-    why = f": {view.reason}" if view.reason else ""
+    why = f": {view.reason}" if view.reason and view.reason not in state else ""
     if view.state in ("Processing", "Benchmarking", "Combining"):
         return (
             f"{state} {percent_of(view):5.1f} %  {view.fps:.1f} frames/s  "

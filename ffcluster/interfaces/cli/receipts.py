@@ -86,6 +86,6 @@ def _outcome(attempt: AttemptEntry, segment: SegmentReceipt) -> str:
     if attempt.end is AttemptEnd.LIVE:
         return attempt.state
     if attempt.end is AttemptEnd.COMMITTED and attempt is not segment.committed:
-        return "committed, then lost"
+        return "committed, then dropped"
     why = f": {attempt.error.message}" if attempt.error else ""
     return f"{attempt.end.value}{why}"

@@ -124,7 +124,7 @@ def _changed(
     """Make a change and say how the worker stands after it."""
 
     async def work(client: Client) -> Exit:
-        view = await change(client, await _find(client, name))
+        view = await change(client, await _find(client, name, prefers_connected=True))
         output.emit(
             "result",
             worker=view.id,
@@ -140,8 +140,13 @@ def _changed(
     return with_client(runtime, output, coordinator, token_file, work)
 
 
-async def _find(client: Client, name: str) -> WorkerView:
+async def _find(client: Client, name: str, *, prefers_connected: bool = False) -> WorkerView:
     """The worker that is called `name`, or has that id.
+
+    Args:
+        client: The coordinator.
+        name: Name or id.
+        prefers_connected: Of several, take the only one that is not gone.
 
     Raises:
         NotFound: There is none.
@@ -150,6 +155,9 @@ async def _find(client: Client, name: str) -> WorkerView:
     found = [view for view in await client.workers() if name in (view.id, view.name)]
     if not found:
         raise _unknown(name)
+    present = [view for view in found if view.state != "Disconnected"]
+    if prefers_connected and len(present) == 1:
+        return present[0]
     if len(found) > 1:
         ids = ", ".join(f"{view.id} ({view.state}, {view.address})" for view in found)
         raise Conflict(
@@ -174,7 +182,7 @@ def _nobody(coordinator: str) -> str:
 
 def _overview(views: Sequence[WorkerView]) -> str:
     headings = (
-        "NAME", "STATE", "RUNNING", "FRAMES/S", "SEGMENTS", "FAILED", "DEVICES", "ENCODERS",
+        "NAME", "ID", "STATE", "RUNNING", "FRAMES/S", "SEGMENTS", "FAILED", "DEVICES", "ENCODERS",
     )  # fmt: skip
     rests = [f"{view.name}: {line}" for view in views for line in _quarantine_lines(view)]
     return "\n".join([table(headings, [_row(view) for view in views]), *rests])
@@ -183,7 +191,7 @@ def _overview(views: Sequence[WorkerView]) -> str:
 def _row(view: WorkerView) -> tuple[object, ...]:
     encoders = ", ".join(dict.fromkeys(c.encoder for c in view.capabilities)) or "none"
     return (
-        view.name, _state(view), view.running, round(view.fps, 1), view.segments_done,
+        view.name, view.id, _state(view), view.running, round(view.fps, 1), view.segments_done,
         view.failures, devices_of(view.capabilities) or "none", encoders,
     )  # fmt: skip
 
