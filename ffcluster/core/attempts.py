@@ -189,8 +189,8 @@ class Attempts:
     def delivered(self, attempt: Attempt, encode_s: float, now: float) -> None:
         """Learn the rate of the post that delivered a result."""
         self._records.workers[attempt.worker_id].succeeded(attempt.device)
-        if attempt.trial:
-            # It was over before the encoder had got going.
+        if attempt.trial or attempt.resumed:
+            # One was over before the encoder had got going, of the other not all was seen.
             return
         worker, job = self._records.workers[attempt.worker_id], self._records.jobs[attempt.job_id]
         started = attempt.started_at if attempt.started_at is not None else attempt.offered_at
@@ -201,7 +201,7 @@ class Attempts:
 
     def progressed(self, attempt: Attempt, now: float) -> None:
         """Learn a first rate from a running attempt, so that the next one can be sized."""
-        if attempt.trial or attempt.started_at is None:
+        if attempt.trial or attempt.resumed or attempt.started_at is None:
             return
         worker, job = self._records.workers[attempt.worker_id], self._records.jobs[attempt.job_id]
         elapsed_s = now - attempt.started_at

@@ -92,7 +92,7 @@ class Presence:
         for attempt in attempts:
             if not attempt.claimed:
                 continue
-            attempt.claimed = False
+            attempt.claimed, attempt.resumed = False, True
             self._records.effects += [
                 ResumeAttempt(
                     attempt.epoch,

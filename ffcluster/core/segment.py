@@ -115,6 +115,7 @@ class Attempt:
         fallback: It stands in for hardware.
         pre_roll: How much of the source before the frames its worker decodes.
         claimed: Its worker came back with it and waits to be told that it still counts.
+        resumed: It went on after its worker had been away: how long it took says nothing.
         blob: The result that was delivered.
         end: What became of it.
         error: Why it failed.
@@ -137,6 +138,7 @@ class Attempt:
     proof: SegmentProof | None = None
     pre_roll: PreRoll = PreRoll.KEYFRAME
     claimed: bool = False
+    resumed: bool = False
     blob: BlobRef | None = None
     delivered_at: float | None = None
     ended_at: float | None = None

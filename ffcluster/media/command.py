@@ -121,7 +121,8 @@ def encode_command(
         argv += ["-filter_complex", _split_graph(chain), "-map", "[encoded]"]
     argv += ["-an", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"]
     argv += [*build.fps_mode_args, *build.enc_time_base_args, *arguments.output_args]
-    argv += ["-f", "matroska", file_url(result)]
+    # Without a random id in the file, equal encodes are equal files, and the hash alone proves it.
+    argv += ["-fflags", "+bitexact", "-f", "matroska", file_url(result)]
     if pictures is not None:
         argv += ["-map", "[seen]", *build.fps_mode_args, "-f", "framemd5", file_url(pictures)]
     return Command(tuple(argv), "encode", reports_progress=True, is_heavy=True)

@@ -316,7 +316,7 @@ class ResumeJob:
 
 @attrs.frozen
 class RetryJob:
-    """Go on with a job that failed or was cancelled, from what was committed; answered by `job`."""
+    """Go on with a failed job from what was committed, or begin a cancelled one anew; see `job`."""
 
     TYPE: ClassVar[str] = "retry_job"
     request: int = attrs.field(validator=_REQUEST)

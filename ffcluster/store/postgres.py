@@ -146,6 +146,7 @@ class PostgresDatabase:
 
     def close(self) -> None:
         """See `Database.close`."""
+        self._begun = False
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
