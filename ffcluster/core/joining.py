@@ -116,7 +116,9 @@ class Joining:
 
     def verified(self, job: Job, outcome: JobOutcome) -> None:
         """The file is right and its place chosen: written down first, then it may appear there."""
-        if job.state is JobState.COMBINING:
+        # One that was on its way when the join was begun anew is of a file that is gone.
+        joined = job.publication is not None or job.join_next == job.frame_count
+        if job.state is JobState.COMBINING and joined:
             job.publication = outcome
             self._records.effects += [Publish(job.id, outcome), JobChanged(job.id)]
 

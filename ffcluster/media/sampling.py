@@ -17,7 +17,7 @@ RUN_FRAMES = 4
 _HEAD_STEPS = 250
 # The same for the last frames, which are as far from a keyframe as can be: a part of the segment.
 _TAIL_STEPS = 32
-_TAIL_PART = 4
+_TAIL_PART = 8
 
 
 class Packets:

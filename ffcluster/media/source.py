@@ -62,6 +62,7 @@ class SourceHelper:
         self._checks = LineProcess(
             runner, python_command("ffcluster.media.helper"), "The process that checks results"
         )
+        self._closed = False
         self._cuts: deque[FrameRange] = deque(maxlen=_KEPT_CUTS)
         self._source: Path | None = None
         self._index_path: Path | None = None
@@ -161,6 +162,8 @@ class SourceHelper:
         try:
             answer = await self._checks.call("check", **call)
         except HelperDied:
+            if self._closed:
+                raise
             # Once may be an accident; twice is the file's doing.
             try:
                 answer = await self._checks.call("check", **call)
@@ -188,6 +191,7 @@ class SourceHelper:
 
     def close(self) -> Deferred[None]:
         """End the processes."""
+        self._closed = True
         closing = [self._lines.close(), self._checks.close()]
         return gatherResults(closing, consumeErrors=True).addCallback(lambda _: None)
 

@@ -36,7 +36,8 @@ class EmbeddedCluster:
 
     Attributes:
         output_dir: Where the coordinator publishes; on the file system of `folder`.
-        broken: Fails when a worker cannot work at all; never fires otherwise.
+        broken: Fails when a worker cannot work at all, or the coordinator can store nothing any
+            more; never fires otherwise.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class EmbeddedCluster:
                 ffmpeg=ffmpegs[0] if ffmpegs else None,
             ),
         )
+        self._coordinator.finished.addErrback(self._break)
         self._worker_count = workers
         self._ffmpegs = tuple(ffmpegs)
         self._workers: list[WorkerService] = []
@@ -114,8 +116,11 @@ class EmbeddedCluster:
         )
 
     def _worker_gave_up(self, _code: int, worker: WorkerService) -> None:
+        self._break(Failure(NoUsableEncoder(message=worker.failure)))
+
+    def _break(self, failure: Failure) -> None:
         if not self._closed and not self.broken.called:
-            self.broken.errback(Failure(NoUsableEncoder(message=worker.failure)))
+            self.broken.errback(failure)
 
     async def close(self) -> None:
         """Stop everything and remove the folder; safe to call more than once."""

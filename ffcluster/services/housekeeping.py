@@ -77,7 +77,8 @@ class Housekeeping:
 
     async def clean_up(self) -> None:
         """Remove what an earlier process left and nobody needs; called before anything arrives."""
-        if not self._state.jobs and await deferToThread(self._blobs.usage_bytes):
+        used_bytes: int = await deferToThread(self._blobs.usage_bytes)
+        if used_bytes and not self._state.jobs:
             # Perhaps they belong to another database than the one that was named.
             self._sweeps = False
             log.warn(

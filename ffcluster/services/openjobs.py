@@ -78,11 +78,12 @@ class OpenJobs:
         self._closing[job_id] = closing
         closing.addCallback(lambda _: self._over(job_id, closing))
 
-    def stop_all(self) -> Deferred[object]:
+    async def stop_all(self) -> None:
         """End the processes of all jobs; what they can be taken up from later stays."""
-        stopping = [ensureDeferred(media.stop()) for media in self._open.values()]
+        ending = [ensureDeferred(media.stop()) for media in self._open.values()]
+        ending += [self._closed(job_id) for job_id in self._closing]
         self._open.clear()
-        return DeferredList([*stopping, *map(self._closed, self._closing)], consumeErrors=True)
+        await DeferredList(ending, consumeErrors=True)
 
     def _over(self, job_id: JobId, closing: Deferred[None]) -> None:
         if self._closing.get(job_id) is closing:

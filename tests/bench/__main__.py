@@ -4,6 +4,7 @@ overhead    `ffcluster encode` against one plain ffmpeg with the same settings, 
 first-frame seconds from the command to the first encoded frame of a film of an hour
 join        seconds from the last segment's arrival to the joined and to the published file
 memory      the coordinator's largest resident size for films of different lengths
+store       segments that are committed a second, for each database
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from tests.bench.films import long_film, minute_720p
 from tests.bench.measure import Bench, paired, peak_memory_kib, table
+from tests.bench.store import store
 from tests.e2e.cluster import Cluster, wait_for
 from tests.inputs import ffmpeg_path
 
@@ -131,9 +133,9 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = ("overhead", "first-frame", "join", "memory")
+    names = ("overhead", "first-frame", "join", "memory", "store")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
-    parser.add_argument("--pairs", type=int, default=3, help="runs of each command (3)")
+    parser.add_argument("--pairs", type=int, default=3, help="runs of each command or load (3)")
     parser.add_argument(
         "--only", choices=[name for name, *_ in SETTINGS], help="overhead: only this one"
     )
@@ -143,6 +145,7 @@ def main() -> None:
         "first-frame": first_frame,
         "join": join,
         "memory": memory,
+        "store": lambda directory: store(directory, options.pairs),
     }
     with tempfile.TemporaryDirectory() as directory:
         for name in options.names or names:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ffcluster.core.receipts import JobReceipt
 from tests.chaos.film import LOSSY
-from tests.chaos.processes import sleep, until
+from tests.chaos.processes import sleep
 from tests.chaos.rig import LEASE_S, Layout
 from tests.chaos.run import Fault, Run, Scenario
 from tests.chaos.volumes import available
@@ -84,6 +85,12 @@ def _blobs(run: Run) -> list[Path]:
     return sorted(p for p in (run.rig.state / "blobs").rglob("*") if p.is_file())
 
 
+async def _committed_blobs(run: Run) -> list[Path]:
+    receipt: JobReceipt = await run.rig.ask("receipt", run.job_id)
+    names = {segment.blob.sha256 for segment in receipt.segments if segment.blob is not None}
+    return [path for path in _blobs(run) if path.name in names]
+
+
 def _while_stopped(spoil: Callable[[Path], None]) -> Fault:
     """Between the death of the coordinator and its restart."""
 
@@ -92,7 +99,8 @@ def _while_stopped(spoil: Callable[[Path], None]) -> Fault:
         run.rig.coordinator.signal(signal.SIGKILL)
         await run.rig.coordinator.ended()
         run.fault_at = time.time()
-        spoilt = run.chance.sample(blobs := _blobs(run), min(2, len(blobs)))
+        blobs = _blobs(run)
+        spoilt = run.chance.sample(blobs, min(2, len(blobs)))
         for path in spoilt:
             spoil(path)
         run.facts["spoilt"] = len(spoilt)
@@ -110,9 +118,10 @@ def _before_joining(spoil: Callable[[Path], None]) -> Fault:
         for hold in holds:
             # Segments that begin at a keyframe, as the first one does, drop nothing before them.
             hold.write_text("trim=end=")
-        found = await until("a blob", lambda: _blobs(run), 30)
+        await run.committed(1)
+        committed = await _committed_blobs(run)
         run.fault_at = time.time()
-        spoil(run.chance.choice(found))
+        spoil(run.chance.choice(committed))
         run.facts["spoilt"] = 1
         for hold in holds:
             hold.unlink()

@@ -90,8 +90,25 @@ def test_process_that_is_gone_is_not_signalled(monkeypatch: pytest.MonkeyPatch) 
     def gone(pid: int) -> int:
         raise ProcessLookupError
 
+    def no_group(pid: int, number: int) -> None:
+        raise ProcessLookupError
+
     monkeypatch.setattr(os, "getpgid", gone)
+    monkeypatch.setattr(os, "killpg", no_group)
     Platform("linux", setsid="/usr/bin/setsid").send(77, "KILL", pytest.fail)
+
+
+def test_what_a_process_that_is_gone_has_started_is_signalled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(pid: int) -> int:
+        raise ProcessLookupError
+
+    sent: list[object] = []
+    monkeypatch.setattr(os, "getpgid", gone)
+    monkeypatch.setattr(os, "killpg", lambda pid, number: sent.append((pid, number)))
+    Platform("linux", setsid="/usr/bin/setsid").send(77, "KILL", pytest.fail)
+    assert sent == [(77, signal.SIGKILL)]
 
 
 def test_removing_what_is_gone_is_no_error(tmp_path: object) -> None:

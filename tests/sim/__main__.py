@@ -46,16 +46,6 @@ def _try(seed: int, scale: Scale) -> Story | str:
         return traceback.format_exc(limit=-6)
 
 
-def _repeat(seed: int) -> str:
-    """The command that runs that world alone."""
-    given = list(sys.argv[1:])
-    for name in ("--seeds", "--first", "--processes"):
-        while name in given:
-            position = given.index(name)
-            del given[position : position + 2]
-    return " ".join(["python -m tests.sim", f"--first {seed} --seeds 1", *given])
-
-
 def main() -> int:
     options = _options()
     scale, began = _scale(options), time.monotonic()
@@ -73,7 +63,7 @@ def main() -> int:
                 stories.append(told)
                 continue
             failed += 1
-            print(f"seed {seed} failed:\n{told}repeat it with: {_repeat(seed)}\n", flush=True)
+            print(told, flush=True)
             if not options.keep_going:
                 return 1
     print(

@@ -10,7 +10,7 @@ from ffcluster.core.cluster import Policy
 from ffcluster.core.job import Job, JobState
 from ffcluster.core.model import JobId, WorkerId
 from ffcluster.core.segment import SegmentState
-from ffcluster.errors import Code, ErrorReport
+from ffcluster.errors import Code
 from tests.core.cluster_model import capability, facts
 from tests.sim.chaos import Chaos
 from tests.sim.machines import Machine
@@ -94,12 +94,30 @@ def _add_job(world: World, job_id: JobId, scale: Scale) -> None:
     )
 
 
+def command(seed: int, scale: Scale) -> str:
+    """The command that lets that world run again."""
+    options = [
+        f"--{field.name.removesuffix('_s').replace('_', '-')} {getattr(scale, field.name)}"
+        for field in attrs.fields(Scale)
+        if getattr(scale, field.name) != field.default
+    ]
+    return " ".join(["python -m tests.sim --seeds 1 --first", str(seed), *options])
+
+
 def run(seed: int, scale: Scale = Scale()) -> Story:
     """Let a world run to its end.
 
     Raises:
         AssertionError: It did not end as it should, or something impossible happened.
     """
+    try:
+        return _run(seed, scale)
+    except Exception as error:
+        error.add_note(f"seed {seed}; to see it again: {command(seed, scale)}")
+        raise
+
+
+def _run(seed: int, scale: Scale) -> Story:
     world, chaos = build(seed, scale)
     deadline = scale.chaos_s + _PATIENCE_S
     while world.timeline.step():
@@ -203,6 +221,3 @@ def _failed_for_a_reason(world: World, job: Job) -> None:
 def _enough(failures: list, policy: Policy) -> bool:
     workers = {failure.post_key.worker_id for failure in failures}
     return len(workers) >= policy.poison_after or len(failures) > policy.max_retries
-
-
-__all__ = ["ErrorReport", "Scale", "Story", "build", "run"]

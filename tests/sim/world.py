@@ -14,12 +14,15 @@ import attrs
 
 from ffcluster.core import effects as fx
 from ffcluster.core import events as ev
+from ffcluster.core import quarantine
 from ffcluster.core.cluster import ClusterState, Policy
 from ffcluster.core.durable import Changes
 from ffcluster.core.invariants import validate
-from ffcluster.core.job import Job, JobState
+from ffcluster.core.job import Job
 from ffcluster.core.model import Epoch, JobId, SegmentProof, Source, WorkerId
-from ffcluster.core.segment import AttemptState
+from ffcluster.core.quarantine import Place
+from ffcluster.core.segment import Attempt, AttemptState
+from ffcluster.core.worker import WorkerState
 from ffcluster.errors import Code, ErrorReport
 from tests.core.cluster_model import FakeJudge, report, spec, summary
 from tests.core.memory_store import MemoryStore
@@ -150,10 +153,28 @@ class World:
         self.events += 1
         if self.events % self.validate_every == 0:
             validate(self.state)
+        self._watch(effects)
         self._put(effects)
         if self.up and self.events % self.check_every == 0:
             self._compare()
         self._arm()
+
+    def _watch(self, effects: Sequence[fx.Effect]) -> None:
+        """What no state alone can show: leases end in time, and who rests is left alone."""
+        for worker in self.state.workers.values():
+            absent = worker.state is WorkerState.ABSENT
+            assert not absent or worker.lease_until > self.now, f"{worker.id} is waited for"
+        for effect in effects:
+            if isinstance(effect, fx.OfferAttempt) and effect.epoch in self.state.attempts:
+                self._may_be_given(self.state.attempts[effect.epoch])
+
+    def _may_be_given(self, attempt: Attempt) -> None:
+        worker, place = self.state.workers[attempt.worker_id], Place.of(attempt.capability)
+        known = worker.quarantines
+        assert not quarantine.resting(known, attempt.capability), f"{place} rests"
+        if quarantine.on_probation(known, attempt.capability):
+            there = [a for a in worker.attempts.values() if Place.of(a.capability) == place]
+            assert there == [attempt], f"{place} is on probation"
 
     def _compare(self) -> None:
         different = self._shadow.differences(self.state)
@@ -305,6 +326,3 @@ class World:
     def ended(self) -> bool:
         """Whether every job has ended, and that is stored."""
         return self.up and not self._ledger and all(job.ended for job in self.jobs.values())
-
-
-__all__ = ["JobState", "World"]

@@ -40,9 +40,15 @@ def missing() -> str:
 
 @attrs.frozen
 class PostgresServer:
-    """A server that runs; `url` leads to its database of the given name."""
+    """A server that runs; `url` leads to its database of the given name.
+
+    Attributes:
+        folder: Holds its files and its socket.
+        durable: Whether commits wait for the disk. They need not where only processes are killed.
+    """
 
     folder: Path
+    durable: bool = False
 
     def url(self, database: str = "postgres") -> str:
         """Where a database is."""
@@ -62,6 +68,8 @@ class PostgresServer:
         """Start it, and wait until it answers."""
         # The socket is the only way in; its folder may only be entered by its owner and root.
         options = f"-c listen_addresses= -c unix_socket_directories={self.folder}"
+        if not self.durable:
+            options += " -c fsync=off"
         self._control("start", "-o", options, "-l", self.folder / "log")
 
     def stop(self) -> None:
@@ -70,8 +78,10 @@ class PostgresServer:
 
     def initialise(self) -> None:
         """Make its files."""
-        self._command("initdb", "-D", self.folder / "data", "-A", "trust", "-E", "UTF8",
-                      "--locale", "C", "-U", _user())  # fmt: skip
+        self._command(
+            "initdb", "--no-sync", "-D", self.folder / "data",
+            "-A", "trust", "-E", "UTF8", "--locale", "C", "-U", _user(),
+        )  # fmt: skip
 
     def _control(self, verb: str, *words: object) -> None:
         self._command("pg_ctl", verb, "-w", "-t", "60", "-D", self.folder / "data", *words)
@@ -87,7 +97,7 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     """A server for as long as the context lasts."""
     # A path for a socket must be short.
     folder = Path(tempfile.mkdtemp(prefix="ffpg-", dir="/tmp"))
@@ -95,7 +105,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         if os.geteuid() == 0:
             account = pwd.getpwnam(_user())
             os.chown(folder, account.pw_uid, account.pw_gid)
-        server = PostgresServer(folder)
+        server = PostgresServer(folder, durable)
         server.initialise()
         server.start()
         try:

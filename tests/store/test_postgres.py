@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import attrs
@@ -24,7 +23,6 @@ from tests.store.store_contract import StoreContract
 
 _REASON = postgres_server.missing()
 pytestmark = pytest.mark.skipif(bool(_REASON), reason=_REASON or "it is there")
-_numbers = itertools.count(1)
 
 if not _REASON:
     import psycopg
@@ -63,7 +61,9 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def place(server: PostgresServer) -> ServerPlace:
-    return ServerPlace(server.create(f"test{next(_numbers)}"))
+    place = ServerPlace(server.url())
+    place.clear()
+    return place
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_schema_of_another_program_is_refused_and_left_as_it_is(place: ServerPla
 
 
 def test_tables_of_others_in_the_same_database_do_no_harm(place: ServerPlace) -> None:
-    place.run("CREATE TABLE public.jobs (id TEXT)")
+    place.run("CREATE TABLE IF NOT EXISTS public.jobs (id TEXT)")
     store = RelationalStore(place.database())
     store.open()
     store.apply(one("a"))
