@@ -2,6 +2,7 @@
 #
 #   make demo [INPUT=film.mkv]   encode a film with a coordinator and two workers, and prove it
 #   make test [ARGS="-k name"]   run all tests
+#   make chaos [ARGS=R1]         break clusters in every way, and compare what they publish
 #   make lint types bench clean  what their names say
 #
 # PYTHON=python3.12 picks an interpreter; PIP_ARGS="-c constraints.txt" takes the tried versions.
@@ -20,10 +21,10 @@ INPUT ?=
 ARGS ?=
 PIP_ARGS ?=
 
-.PHONY: help setup dev demo test lint types bench wheels clean
+.PHONY: help setup dev demo test chaos lint types bench wheels clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 8
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 9
 
 setup: $(READY)
 
@@ -64,6 +65,9 @@ types: $(DEV_READY)
 	$(BIN)/mypy $(foreach p,$(PLUGINS),-p $(subst plugins/,ffcluster_,$(patsubst %/,%,$(dir $(p)))))
 	MYPYPATH=examples/ffcluster-plugin-vulkan $(BIN)/mypy -p ffcluster_vulkan
 	$(BIN)/mypy tools/*.py twisted/plugins/ffcluster_plugin.py
+
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(ARGS)

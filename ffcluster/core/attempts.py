@@ -194,10 +194,12 @@ class Attempts:
             return
         worker, job = self._records.workers[attempt.worker_id], self._records.jobs[attempt.job_id]
         started = attempt.started_at if attempt.started_at is not None else attempt.offered_at
-        # The upload is not slot time, but the worker's word is believed only that far.
-        held_s = now - started
-        known = worker.rates.setdefault(_rate_key(job, attempt), Throughput(0.0))
-        known.add(len(attempt.frames), min(max(encode_s, held_s / 2), held_s))
+        # The upload is not slot time, but the worker's word is believed only that far. After a
+        # broken connection the news of its start may come as late as the result.
+        took_s = min(max(encode_s, (now - started) / 2), now - attempt.offered_at)
+        if took_s > 0:
+            known = worker.rates.setdefault(_rate_key(job, attempt), Throughput(0.0))
+            known.add(len(attempt.frames), took_s)
 
     def progressed(self, attempt: Attempt, now: float) -> None:
         """Learn a first rate from a running attempt, so that the next one can be sized."""

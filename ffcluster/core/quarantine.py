@@ -72,6 +72,13 @@ class Quarantine:
         """Go on, on probation."""
         self.resting = False
 
+    def take_back(self) -> None:
+        """Make the last rest undone."""
+        self.times -= 1
+        self.resting = False
+        if not self.times:
+            self.reason = ""
+
 
 Quarantines = dict[Place, Quarantine]
 
@@ -158,8 +165,7 @@ def forgive(known: Quarantines, job_id: JobId) -> bool:
         for segment in ours:
             del found.failed[segment]
         if blamed:
-            found.times -= 1
-            found.end()
+            found.take_back()
             ended = True
         if not found.failed:
             del known[place]

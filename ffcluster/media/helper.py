@@ -61,8 +61,10 @@ class SourceSession:
 
         result = Path(call["result"])
         compare = self._comparison(call) if call["borders"] else None
+        # Of a raw stream all that lies before a segment is read, too.
+        files = (result, Path(call["source"])) if compare else (result,)
         try:
-            with confined(time_limit_s(result), call["pixels"]):
+            with confined(time_limit_s(*files), call["pixels"]):
                 return examine(result, call["codec"], call["frames"], compare)
         except MemoryError:
             raise HelperError(

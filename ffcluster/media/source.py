@@ -138,8 +138,9 @@ class SourceHelper:
     def check(self, result: Path, order: EncodeOrder) -> Deferred[ResultReport]:
         """Demux a worker's result; if frames are to be proven, compare it with the source too.
 
-        Pictures near the segment's borders are decoded from both. That is left out where the job's
-        filters cannot be repeated for single pictures; `border_psnr_db` is then None.
+        Pictures near the segment's borders are decoded from both. That is left out where no source
+        is known or the job's filters cannot be repeated for single pictures; `border_psnr_db` is
+        then None.
 
         Raises:
             WrongFrameCount: It does not hold exactly the segment's frames.
@@ -178,7 +179,8 @@ class SourceHelper:
 
     def _borders(self, order: EncodeOrder) -> dict[str, Any] | None:
         profile, frames = order.profile, order.frames
-        if not (order.decoded_check and order.counts_frames) or profile.needs_single_segment:
+        wanted = self._source is not None and order.decoded_check and order.counts_frames
+        if not wanted or profile.needs_single_segment:
             return None
         checked = (checked_filter(f) for f in profile.filters)
         others = (cut for cut in dict.fromkeys(reversed(self._cuts)) if cut != frames)

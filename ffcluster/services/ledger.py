@@ -76,7 +76,7 @@ class Ledger:
         self._tell_troubled = troubled
         self._pool = ThreadPool(1, 1, "ledger")
         # A process that ends without `close` loses nothing that anybody was told of.
-        self._pool.threadFactory = partial(Thread, daemon=True)
+        self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
         self._waiting: deque[_Waiting] = deque()
         self._calling = False
         self._batch = Batch()

@@ -24,7 +24,7 @@ _JOB = JobId("job")
 _X264 = Capability("libx264", Codec.H264, presets=("ultrafast", "medium", "slow"))
 _REPORT = ResultReport(240, 2**20, "h264", 1920, 1080, "yuv420p", "0" * 64, 2)
 # (outstanding at once, commits)
-_LOADS = ((1, 300), (100, 10_000), (1000, 20_000))
+_LOADS = ((1, 200), (100, 4000), (1000, 8000))
 
 
 def commit(number: int) -> Changes:

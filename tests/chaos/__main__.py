@@ -1,7 +1,7 @@
 """Break clusters again and again, and compare what they publish: `python -m tests.chaos [ROW ...]`.
 
-Every run draws its fault from a seed that is printed; a run is repeated with `--only ROW:NUMBER`
-and the same `--seed`. The logs of a run that went wrong are kept and named.
+Every run draws its fault from a seed that is printed; a run is repeated with `--only` and the same
+`--seed`. The logs of a run that went wrong are kept and named.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=0, help="runs of each row (one per scenario)")
     parser.add_argument("--seed", type=int, default=1, help="what everything is drawn from (1)")
     parser.add_argument("--jobs", type=int, default=1, help="clusters side by side (1)")
-    parser.add_argument("--only", action="append", default=[], metavar="ROW:NUMBER",
-                        help="only this run; may be given more than once")  # fmt: skip
+    parser.add_argument("--only", action="append", default=[], metavar="RUN",
+                        help="only this run (R1:3) or those named so ('R1 killed')")  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="a new cluster for every run")
     parser.add_argument("--out", type=Path, help="directory for figures and logs (a new one)")
     parser.add_argument("--list", action="store_true", help="list what there is and end")

@@ -100,15 +100,23 @@ class Campaign:
     # --- the plan ------------------------------------------------------------------------------
 
     def plan(self, rows: Sequence[str], runs: int, only: Sequence[str]) -> deque[Planned]:
-        """Every run of every row, the scenarios of a row in turn."""
+        """Every run of every row, the scenarios of a row in turn.
+
+        Args:
+            rows: Which rows.
+            runs: Runs of each; 0: one of each scenario.
+            only: Of all these, only those with such a place (`R1:3`) or name (`R1 killed`).
+        """
         plan: deque[Planned] = deque()
         for row in rows:
-            usable = [s for s in SCENARIOS if s.row == row and not self._unfit(s)]
-            for number in range((runs or len(usable)) if usable else 0):
-                scenario = usable[number % len(usable)]
-                planned = Planned(scenario, number, f"{self.seed}/{row}/{number}")
-                if not only or f"{row}:{number}" in only:
-                    plan.append(planned)
+            all_of_it = [s for s in SCENARIOS if s.row == row]
+            for number in range(runs or len(all_of_it)):
+                scenario = all_of_it[number % len(all_of_it)]
+                names = {f"{row}:{number}", f"{row} {scenario.name}"}
+                if only and not names & set(only):
+                    continue
+                if not self._unfit(scenario):
+                    plan.append(Planned(scenario, number, f"{self.seed}/{row}/{number}"))
         return plan
 
     def _unfit(self, scenario: Scenario) -> str:

@@ -1,4 +1,6 @@
-"""Faults of disks: R7 full ones that have room again later, R8 blobs that are lost or altered."""
+"""Faults of what is stored: R7 full disks that have room again later, R8 blobs that are lost or
+altered, R13 a database server that goes away and comes back.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from twisted.internet.threads import deferToThread
+
 from ffcluster.core.receipts import JobReceipt
 from tests.chaos.film import LOSSY
 from tests.chaos.processes import sleep
 from tests.chaos.rig import LEASE_S, Layout
 from tests.chaos.run import Fault, Run, Scenario
 from tests.chaos.volumes import available
+from tests.store.postgres_server import missing
 
 _BALLAST = "ballast"
 _STEP = 64 * 1024
+
+
+# What recovers counts from the moment at which there is room, or a server, again.
 
 
 # --- R7: full disks ------------------------------------------------------------------------------
@@ -51,6 +59,7 @@ def _full(volume: str, seconds: float) -> Fault:
                 await sleep(0.05)
         finally:
             ballast.unlink(missing_ok=True)
+            run.fault_at = time.time()
 
     return fault
 
@@ -129,7 +138,34 @@ def _before_joining(spoil: Callable[[Path], None]) -> Fault:
     return fault
 
 
+# --- R13: the database server --------------------------------------------------------------------
+
+
+def _database_away(seconds: float, *, takes_along: bool = False) -> Fault:
+    async def fault(run: Run) -> None:
+        server = run.rig.database
+        assert server is not None
+        await run.moment()
+        if takes_along:
+            run.rig.coordinator.signal(signal.SIGKILL)
+        await deferToThread(server.stop)
+        await sleep(seconds)
+        await deferToThread(server.start)
+        run.fault_at = time.time()
+        if takes_along:
+            await run.rig.restart_coordinator()
+            run.noticed_at = time.time()
+
+    return fault
+
+
+_POSTGRES = Layout(postgres=True)
+
 SCENARIOS = [
+    Scenario("R13", "restarted", _database_away(0.0), _POSTGRES, unfit=missing),
+    Scenario("R13", "away for 2 leases", _database_away(2 * LEASE_S), _POSTGRES, unfit=missing),
+    Scenario("R13", "dies with the coordinator", _database_away(0.0, takes_along=True), _POSTGRES,
+             unfit=missing),
     *(
         Scenario(
             "R7", f"{what} full for {seconds:g} s", _full(volume, seconds), unfit=available,

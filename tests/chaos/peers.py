@@ -26,6 +26,7 @@ from ffcluster.net import codec, messages
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.bulk_client import BulkClient
 from ffcluster.net.websocket import Connection, dial
+from tests.chaos.film import SEGMENT_FRAMES
 from tests.chaos.processes import reactor, sleep
 from tests.inputs import ffmpeg_path
 
@@ -78,6 +79,8 @@ class Liar:
     Attributes:
         offers: Every offer that came, in order.
         lied: Epochs for which something false was delivered: none of them may count.
+        revoked: Epochs that the coordinator took back.
+        silent: Whether it says nothing by itself.
         told: Errors that the coordinator answered.
     """
 
@@ -97,6 +100,8 @@ class Liar:
         self.offers: list[messages.Offer] = []
         self.kept: list[tuple[messages.Offer, Made]] = []
         self.lied: set[int] = set()
+        self.silent = False
+        self.revoked: set[int] = set()
         self.told: list[str] = []
         self.closed_because = ""
         self._lie = lie
@@ -107,9 +112,10 @@ class Liar:
         self._welcomed: Deferred[None] = Deferred()
         self.block_bytes = 2**20
 
-    async def join(self) -> None:
-        """Connect and greet."""
+    async def join(self, *held: messages.Held) -> None:
+        """Connect and greet, naming what is still `held` of an earlier session."""
         self.directory.mkdir(exist_ok=True)
+        self._welcomed = Deferred()
         await dial(reactor, self._address, self)
         self.say(
             messages.Hello(
@@ -120,6 +126,7 @@ class Liar:
                 capabilities=(self.capability,),
                 builds=(self.capability.ffmpeg,),
                 ffmpeg=self.capability.ffmpeg,
+                held=held,
             )
         )
         await self._welcomed.addTimeout(10, reactor)
@@ -132,6 +139,13 @@ class Liar:
             self._connection.close()
         await sleep(0.1)
         await self.bulk.close()
+
+    async def hang_up(self) -> None:
+        """End the session, if the coordinator did not."""
+        if self._connection is not None:
+            self._connection.close()
+        while self._connection is not None:
+            await sleep(0.02)
 
     # --- what the connection tells -------------------------------------------------------------
 
@@ -149,6 +163,8 @@ class Liar:
             work = ensureDeferred(self._take(message))
             self._work.add(work)
             work.addBoth(lambda _: self._work.discard(work))
+        elif isinstance(message, messages.Revoke):
+            self.revoked.add(message.epoch)
         elif isinstance(message, messages.Failure):
             self.told.append(message.error.message)
             if not self._welcomed.called:
@@ -160,7 +176,8 @@ class Liar:
 
     async def _beat(self) -> None:
         while self._connection is not None:
-            self.say(messages.Heartbeat())
+            if not self.silent:
+                self.say(messages.Heartbeat())
             await sleep(0.4)
 
     # --- what it does --------------------------------------------------------------------------
@@ -180,7 +197,8 @@ class Liar:
         self.say(messages.Accepted(offer.epoch))
         self.say(messages.Started(offer.epoch))
         try:
-            await self._lie(self, offer)
+            # A trial that fails would only keep the liar from the segments.
+            await (honest if _is_trial(offer) else self._lie)(self, offer)
         except FfclusterError as error:
             self.say(messages.Failed(offer.epoch, ErrorReport.of(error)))
 
@@ -201,6 +219,10 @@ class Liar:
 
     def lies_about(self, offer: messages.Offer) -> None:
         self.lied.add(offer.epoch)
+
+
+def _is_trial(offer: messages.Offer) -> bool:
+    return offer.order.frames.first == 0 and len(offer.order.frames) < SEGMENT_FRAMES
 
 
 async def honest(liar: Liar, offer: messages.Offer) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import attrs
 from twisted.internet import defer
+from twisted.internet.threads import deferToThread
 
 from ffcluster.core.model import JobRequest
 from ffcluster.core.views import JobView, WorkerView
@@ -35,6 +36,7 @@ from tests.chaos.network import Namespace
 from tests.chaos.processes import Process, mentioning, reactor, sleep, until
 from tests.chaos.proxy import Proxy
 from tests.inputs import ffmpeg_path
+from tests.store.postgres_server import PostgresServer, postgres_server
 
 ROOT = Path(__file__).parents[2]
 LEASE_S = 3.0
@@ -78,6 +80,7 @@ class Layout:
         namespaced: Whether each lives in a network namespace behind a link that can be cut.
         server: Further options of the coordinator.
         volumes: Directories of the rig that are small disks of their own, in MiB.
+        postgres: Whether its database is a PostgreSQL server of its own.
         versions: Processes that run the earlier version.
     """
 
@@ -86,6 +89,7 @@ class Layout:
     namespaced: bool = False
     server: tuple[str, ...] = ()
     volumes: Mapping[str, int] = attrs.field(factory=dict)
+    postgres: bool = False
     versions: tuple[str, ...] = ()
 
 
@@ -100,6 +104,7 @@ class Rig:
         earlier: Source tree of the earlier version.
         restarts: How often the coordinator was started again.
         spoilt: Whether it is no longer as its layout says.
+        database: Its PostgreSQL server, or None.
     """
 
     directory: Path
@@ -112,6 +117,8 @@ class Rig:
     namespaces: dict[str, Namespace] = attrs.field(factory=dict)
     restarts: int = 0
     spoilt: bool = False
+    database: PostgresServer | None = None
+    _stack: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
     _options: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
     _coordinator: Process | None = None
     _client: CoordinatorClient | None = None
@@ -156,6 +163,8 @@ class Rig:
         self.directory.mkdir(parents=True, exist_ok=True)
         for name, mebibytes in self.layout.volumes.items():
             volumes.mount(self.directory / name, mebibytes)
+        if self.layout.postgres:
+            self.database = self._stack.enter_context(postgres_server(durable=True))
         self.outputs.mkdir(exist_ok=True)
         (self.directory / "token").write_text(_TOKEN)
         await self.start_coordinator()
@@ -216,6 +225,8 @@ class Rig:
         ]  # fmt: skip
         if "coordinator" not in self.layout.versions:
             options += ["--lease", f"{LEASE_S:g}", "--min-free", "0"]
+        if self.database is not None:
+            options += ["--database", self.database.url()]
         if self.layout.namespaced:
             options += ["--interface", self.host, "--token-file", str(self.directory / "token"),
                         "--source-dir", str(self.film.parent)]  # fmt: skip
@@ -270,6 +281,7 @@ class Rig:
             namespace.remove()
         for name in self.layout.volumes:
             volumes.unmount(self.directory / name)
+        await deferToThread(self._stack.close)
 
     def remove(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)

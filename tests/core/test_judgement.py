@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from ffcluster.core import effects as fx
+from ffcluster.core import events as ev
 from ffcluster.core.cluster import Policy
 from ffcluster.core.job import JobState
 from ffcluster.core.judgement import (
@@ -22,11 +23,11 @@ from ffcluster.core.judgement import (
     meaning_of,
     tries,
 )
-from ffcluster.core.model import CapabilityKey, Epoch, WorkerId
+from ffcluster.core.model import CapabilityKey, Epoch, SegmentProof, WorkerId
 from ffcluster.core.segment import AttemptFailure, PostKey
 from ffcluster.core.timeline import FrameRange
 from ffcluster.errors import Code, ErrorReport
-from tests.core.cluster_model import Simulation, capability
+from tests.core.cluster_model import Simulation, capability, facts
 
 
 def failures(*each: tuple[str, Code]) -> list[AttemptFailure]:
@@ -228,19 +229,20 @@ def test_a_job_of_which_nothing_can_be_encoded_fails_also_when_it_may_miss_some(
     assert job.error.code is Code.ENCODE_FAILED
 
 
-def test_an_attempt_that_is_still_on_its_way_is_awaited_before_a_segment_is_given_up() -> None:
-    sim = cluster("a", "b", max_retries=0)
+def test_a_segment_is_not_given_up_while_another_attempt_at_it_is_on_its_way() -> None:
+    sim = cluster("a", "b", max_retries=0, lease_s=1_000.0)
     job = sim.submit("j", 4_000, cut_frames=(2_000,))
     sim.run(until_s=10)
-    (attempt, _) = sim.state.attempts.values()
-    sim.workers[attempt.worker_id].devices[""].running.clear()
-    other = next(name for name in "ab" if name != attempt.worker_id)
-    segment = job.segments[attempt.frames.first]
-    post = job.post(attempt.post_key)
-    assert post is not None
-    sim.vanish(attempt.worker_id)
-    sim.run(until_s=sim.now + 31)
-    assert {a.worker_id for a in segment.live.values()} <= {other}
+    (first,) = sim.state.workers[WorkerId("a")].attempts
+    segment = job.segments[sim.state.attempts[first].frames.first]
+    sim.fail = lambda offer: BOOM if offer.frames == segment.frames else None
+    sim.vanish("a")
+    sim.run(until_s=200)
+    assert [failure.worker_name for failure in segment.failures] == ["b"]
+    assert job.state is JobState.PROCESSING
+    held = ev.HeldAttempt(first, job.id, encoded=True)
+    sim.post(ev.WorkerJoined(WorkerId("a"), facts("a"), (held,)))
+    sim.post(ev.AttemptDelivered(first, SegmentProof(2_000)))
     sim.run()
     sim.assert_whole(job)
 
@@ -275,6 +277,35 @@ def test_trials_on_a_full_disk_are_made_again_when_there_is_room() -> None:
     job = sim.submit("j", 2_000)
     sim.run()
     sim.assert_whole(job)
+
+
+def test_a_result_that_arrives_together_with_the_news_of_its_start_gives_the_true_rate() -> None:
+    sim = cluster("a")
+    job = sim.submit("j", 5_000)
+    sim.run(until_s=0.12)
+    (epoch,) = sim.state.attempts
+    frames = len(sim.state.attempts[epoch].frames)
+    sim.workers[WorkerId("a")].devices[""].queue.clear()
+    sim.now += 10.0
+    for event in (
+        ev.AttemptStarted(epoch),
+        ev.AttemptDelivered(epoch, SegmentProof(frames, encode_s=9.0)),
+    ):
+        sim.post(event)
+    (rate,) = sim.state.workers[WorkerId("a")].rates.values()
+    assert rate.fps == pytest.approx(frames / 9.0)
+    sim.run()
+    sim.assert_whole(job)
+
+
+def test_a_result_in_no_time_teaches_no_rate() -> None:
+    sim = cluster("a")
+    sim.submit("j", 5_000)
+    sim.run(until_s=0.12)
+    (epoch,) = sim.state.attempts
+    sim.now = sim.state.attempts[epoch].offered_at
+    sim.post(ev.AttemptDelivered(epoch, SegmentProof(250)))
+    assert not sim.state.workers[WorkerId("a")].rates
 
 
 def test_what_an_absent_worker_has_is_overtaken_by_whoever_is_idle() -> None:

@@ -160,6 +160,17 @@ def test_forgiving_one_job_keeps_what_others_count_for() -> None:
     assert not quarantine.forgive(known, JobId("nosuch"))
 
 
+def test_a_first_rest_that_is_forgiven_leaves_only_the_count_for_other_jobs() -> None:
+    known: Quarantines = {}
+    fail(known, 0, job="other")
+    fail(known, 0)
+    fail(known, 100)
+    assert quarantine.forgive(known, JobId("j"))
+    left = known[Place.of(NVENC)]
+    assert (left.times, left.reason, list(left.failed)) == (0, "", [(JobId("other"), 0)])
+    assert not quarantine.on_probation(known, NVENC)
+
+
 def test_a_second_rest_that_is_forgiven_leaves_the_probation_of_the_first() -> None:
     known = rested()
     fail(known, 300, 70.0, job="bad")

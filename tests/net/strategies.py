@@ -33,6 +33,7 @@ _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "sha256": st.text("0123456789abcdef", min_size=64, max_size=64),
     "role": st.sampled_from(["worker", "client"]),
     "name": _TEXT.filter(bool),
+    "priority": st.integers(-1000, 1000),
     "fps": st.floats(0.0, 1e7),
     "heartbeat_s": st.floats(0.0, 1e9),
     "benchmark_duration_s": st.floats(0.0, 1e9),
@@ -55,6 +56,8 @@ _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
 
 def of_type(kind: Any) -> st.SearchStrategy[Any]:
     """Values of an annotated type."""
+    while hasattr(kind, "__supertype__"):
+        kind = kind.__supertype__
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
     if attrs.has(kind):

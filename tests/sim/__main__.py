@@ -58,7 +58,7 @@ def main() -> int:
             if options.processes > 1
             else (_try(seed, scale) for seed in seeds)
         )
-        for seed, told in zip(seeds, tries, strict=True):
+        for told in tries:
             if isinstance(told, Story):
                 stories.append(told)
                 continue

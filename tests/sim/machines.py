@@ -259,7 +259,10 @@ class Machine:
 
     def _deliver(self, held: Held) -> None:
         offer = held.offer
-        proof = SegmentProof(len(offer.frames), encoder=offer.encoder, device=offer.device)
+        took_s = self.world.now - held.started_at
+        proof = SegmentProof(
+            len(offer.frames), encode_s=took_s, encoder=offer.encoder, device=offer.device
+        )
         self._through(lambda: self.world.received(self, offer.epoch, proof))
         if self.world.now_and_then(0.03):
             self._through(lambda: self.world.received(self, offer.epoch, proof))

@@ -96,24 +96,30 @@ class PostgresServer:
         )  # fmt: skip
 
 
+# Ends the server and removes its files when the other end of its input is closed, and so also when
+# the process of the tests is killed.
+_GUARD = 'read _; "$0" stop -s -m immediate -D "$1/data"; rm -rf "$1"'
+
+
 @contextmanager
 def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     """A server for as long as the context lasts."""
     # A path for a socket must be short.
     folder = Path(tempfile.mkdtemp(prefix="ffpg-", dir="/tmp"))
-    try:
-        if os.geteuid() == 0:
-            account = pwd.getpwnam(_user())
-            os.chown(folder, account.pw_uid, account.pw_gid)
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(_user())
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    programs = binaries()
+    assert programs is not None
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", _GUARD, programs / "pg_ctl", folder], cwd="/", stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, **_identity(),
+    )  # fmt: skip
+    with guard:
         server = PostgresServer(folder, durable)
         server.initialise()
         server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        yield server
 
 
 @functools.cache

@@ -45,7 +45,12 @@ FULL = settings(
     deadline=None,
     # A database is too slow to look for the smallest example.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    # Each example clears its place, and any example suits every store.
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.differing_executors,
+        HealthCheck.too_slow,
+    ],
 )
 # Opens the store that it is told, and makes transactions until it is killed.
 WRITER = """

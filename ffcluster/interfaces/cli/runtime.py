@@ -185,7 +185,10 @@ def run_reactor(main: Main, output: Output) -> Exit:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
+    from ffcluster.services.clock import keep_steady
+
     reactor: Any = installed
+    keep_steady(reactor)
     _start_logging(output)
     codes: list[Exit] = []
     tasks: list[Deferred[Any]] = []
