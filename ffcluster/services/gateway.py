@@ -204,14 +204,18 @@ class Session:
             for row in message.attempts:
                 if desk.holds(self.worker_id, Epoch(row.epoch)):
                     desk.post(AttemptProgressed(Epoch(row.epoch), row.frames, row.fps))
+                else:
+                    # It missed that nobody wants this any more.
+                    self.send(messages.Revoke(row.epoch))
         elif isinstance(message, messages.Draining):
             desk.post(WorkerDraining(self.worker_id))
         elif isinstance(message, (messages.Heartbeat, messages.Accepted)):
             return
         elif desk.holds(self.worker_id, Epoch(message.epoch)):
             self._about_attempt(message)
-        elif isinstance(message, messages.Result):
-            desk.post(ResultSuperseded(self.worker_id, Epoch(message.epoch)))
+        else:
+            if isinstance(message, messages.Result):
+                desk.post(ResultSuperseded(self.worker_id, Epoch(message.epoch)))
             self.send(messages.Revoke(message.epoch))
 
     def _about_attempt(

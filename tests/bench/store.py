@@ -107,19 +107,21 @@ def store(directory: Path, rounds: int) -> str:
     """Measure each database that is at hand."""
     from twisted.internet import reactor
 
-    found: list[tuple[object, ...]] = []
+    found: list[list[tuple[object, ...]]] = []
     running: Any = reactor
 
-    async def run() -> None:
-        try:
-            found.extend(await _rows(running, directory, rounds))
-        finally:
-            running.stop()
+    def run() -> None:
+        measured = Deferred.fromCoroutine(_rows(running, directory, rounds))
+        measured.addCallback(found.append)
+        measured.addErrback(lambda failure: failure.printTraceback())
+        measured.addBoth(lambda _: running.stop())
 
-    running.callWhenRunning(lambda: Deferred.fromCoroutine(run()))
+    running.callWhenRunning(run)
     running.run()
+    if not found:
+        raise SystemExit("not measured to the end")
     return table(
         f"Segments committed a second through the ledger, {rounds} rounds, median (min-max)",
         ("database", *(f"{outstanding} outstanding" for outstanding, _ in _LOADS)),
-        found,
+        found[0],
     )

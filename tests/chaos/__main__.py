@@ -7,13 +7,11 @@ Every run draws its fault from a seed that is printed; a run is repeated with `-
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
 
-import attrs
 from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.task import react
 
@@ -49,6 +47,7 @@ def options() -> argparse.Namespace:
 async def campaign(reactor: Any, chosen: argparse.Namespace) -> None:
     out = chosen.out or Path(tempfile.mkdtemp(prefix="ffcluster-chaos-"))
     out.mkdir(parents=True, exist_ok=True)
+    (out / "figures.jsonl").unlink(missing_ok=True)
     print(f"seed {chosen.seed}; figures and logs in {out}", flush=True)
     # A working directory with a short path: sockets and command lines hold it.
     with tempfile.TemporaryDirectory(prefix="fc-") as scratch:
@@ -62,8 +61,6 @@ async def campaign(reactor: Any, chosen: argparse.Namespace) -> None:
                     failure.raiseException()
         finally:
             await running.close()
-    with (out / "figures.jsonl").open("w") as file:
-        file.writelines(json.dumps(attrs.asdict(row), default=str) + "\n" for row in running.done)
     text = table(running.done, running.skipped)
     (out / "table.md").write_text(text)
     print(f"\n{text}")

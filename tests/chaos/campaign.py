@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import shutil
 import time
@@ -25,8 +26,9 @@ from tests.chaos.film import (
     make_film,
     one_process,
 )
+from tests.chaos.layout import Layout
 from tests.chaos.processes import sleep
-from tests.chaos.rig import Layout, Rig
+from tests.chaos.rig import Rig
 from tests.chaos.rows import SCENARIOS
 from tests.chaos.run import Figures, Run, Scenario, draw_making, measured, play
 
@@ -131,6 +133,8 @@ class Campaign:
             planned = plan.popleft()
             figures = await self._play(planned)
             self.done.append(figures)
+            with (self.out / "figures.jsonl").open("a") as file:
+                file.write(json.dumps(attrs.asdict(figures), default=str) + "\n")
             _tell(figures)
 
     # --- one run -------------------------------------------------------------------------------

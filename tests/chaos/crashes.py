@@ -10,8 +10,9 @@ import time
 
 from ffcluster.steps import Step
 from tests.chaos.film import SEGMENTS
-from tests.chaos.processes import Process, sleep, until
-from tests.chaos.rig import LEASE_S, Layout
+from tests.chaos.layout import Layout
+from tests.chaos.processes import Process, sleep
+from tests.chaos.rig import LEASE_S
 from tests.chaos.run import Fault, Run, Scenario
 from tests.chaos.versions import unfit
 
@@ -95,20 +96,17 @@ async def all_workers_killed(run: Run) -> None:
 # --- R3: ffmpeg ----------------------------------------------------------------------------------
 
 
-async def _an_ffmpeg(run: Run) -> int:
-    """Wait for an ffmpeg of the victim that works on a segment."""
-    process = run.rig.workers[run.victim]
-    pids = await until("an ffmpeg", lambda: process.children("-progress"), 20, 0.005)
-    return run.chance.choice(pids)
-
-
 def ffmpeg_hit(number: signal.Signals) -> Fault:
     async def fault(run: Run) -> None:
-        run.pick()
+        process = run.rig.workers[run.pick()]
         await run.moment(high=0.6)
-        pid = await _an_ffmpeg(run)
+        while not (pids := process.children("-progress")):
+            if (await run.rig.job(run.job_id)).ended:
+                run.missed()
+                return
+            await sleep(0.005)
         run.fault_at = time.time()
-        os.kill(pid, number)
+        os.kill(run.chance.choice(pids), number)
 
     return fault
 
@@ -119,7 +117,11 @@ def ffmpeg_told(word: str) -> Fault:
         await run.moment(high=0.6)
         order = run.rig.control(name) / word
         order.write_text("")
-        await until("an encode", lambda: not order.exists(), 20)
+        while order.exists():
+            if (await run.rig.job(run.job_id)).ended:
+                run.missed()
+                return
+            await sleep(0.02)
         run.fault_at = time.time()
 
     return fault

@@ -15,8 +15,9 @@ from twisted.internet.threads import deferToThread
 
 from ffcluster.core.receipts import JobReceipt
 from tests.chaos.film import LOSSY
+from tests.chaos.layout import Layout
 from tests.chaos.processes import sleep
-from tests.chaos.rig import LEASE_S, Layout
+from tests.chaos.rig import LEASE_S
 from tests.chaos.run import Fault, Run, Scenario
 from tests.chaos.volumes import available
 from tests.store.postgres_server import missing

@@ -47,7 +47,7 @@ def _lying(lie: Lie) -> Fault:
         run.lied |= liar.lied
         run.facts |= {"offers": len(liar.offers), "lies": len(liar.lied), "told": liar.told[:3]}
         if not liar.offers:
-            raise Wrong("the liar was never asked")
+            run.missed()
 
     return fault
 
@@ -194,7 +194,8 @@ async def _after_its_lease(run: Run) -> None:
         while not liar.kept and not (await run.rig.job(run.job_id)).ended:
             await sleep(0.05)
         if not liar.kept:
-            raise Wrong("the late worker was never asked")
+            run.missed()
+            return
         offer, made = liar.kept[0]
         run.fault_at = time.time()
         liar.silent = True

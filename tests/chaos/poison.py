@@ -6,7 +6,7 @@ import time
 
 from ffcluster.core.views import JobView
 from tests.chaos.film import ODD_SEGMENT, RATE, SOURCE_GOP, Wrong, segment_frames
-from tests.chaos.rig import Layout
+from tests.chaos.layout import Layout
 from tests.chaos.run import Run, Scenario
 
 _FRAMES = segment_frames(ODD_SEGMENT)

@@ -15,7 +15,7 @@ def table(done: Sequence[Figures], skipped: Mapping[str, str]) -> str:
     """Runs, failures, times and shares of each row, as Markdown."""
     rows = []
     for name in dict.fromkeys(figures.row for figures in done):
-        mine = [figures for figures in done if figures.row == name]
+        mine = [f for f in done if f.row == name and not f.facts.get("missed")]
         good = [figures for figures in mine if figures.ok]
         longer = [
             figures.makespan_s - figures.usual_s
@@ -41,6 +41,10 @@ def table(done: Sequence[Figures], skipped: Mapping[str, str]) -> str:
          "longer p50/p95, s", "begun again", "late results refused"),
         rows,
     )  # fmt: skip
+    if missed := sum(1 for figures in done if figures.facts.get("missed")):
+        text += (
+            f"\nRuns that were over before their fault could do anything, not counted: {missed}."
+        )
     for what, why in skipped.items():
         text += f"\nSkipped {what}: {why}."
     return text + "\n"

@@ -1,9 +1,4 @@
-"""A cluster of real processes, built to be broken: everything of it lies in one directory.
-
-The workers' ffmpeg is a small script around the real one. It paces the encoding, so that a film of
-some seconds takes some seconds without using up the machine, writes down every encode that begins,
-and does as it is told by files: hang, wait, fail, crawl.
-"""
+"""A cluster of real processes, built to be broken: everything of it lies in one directory."""
 
 from __future__ import annotations
 
@@ -17,7 +12,6 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +26,7 @@ from ffcluster.net.client import CoordinatorClient
 from tests.chaos import network, volumes
 from tests.chaos.film import CUTS, Making, Wrong
 from tests.chaos.launch import CONTROL
+from tests.chaos.layout import Layout, write_encoder
 from tests.chaos.network import Namespace
 from tests.chaos.processes import Process, mentioning, reactor, sleep, until
 from tests.chaos.proxy import Proxy
@@ -41,56 +36,9 @@ from tests.store.postgres_server import PostgresServer, postgres_server
 ROOT = Path(__file__).parents[2]
 LEASE_S = 3.0
 STALL_S = 2.0
-# What an encode reads of the film in one second, as a multiple of real time.
-PACE = 2.5
 _READY = re.compile(r"coordinator listens on \S+ port (\d+)")
 _TOKEN = "chaos-chaos-chaos-chaos"
 _START_LIMIT_S = 60.0
-
-_SCRIPT = """#!/bin/sh
-# {name}
-case "$*" in
-  *end=0.500000*) exec "{ffmpeg}" "$@" ;;  # a trial
-  *-copyts*libx264*) ;;
-  *) exec "{ffmpeg}" "$@" ;;
-esac
-echo "$*" >>"{control}/encodes"
-if rm "{control}/hang" 2>/dev/null; then exec sleep 3600; fi
-while [ -e "{control}/hold" ]; do
-  case "$*" in *"$(cat "{control}/hold")"*) sleep 0.05 ;; *) break ;; esac
-done
-if [ -e "{control}/poison" ]; then
-  case "$*" in
-    *"$(cat "{control}/poison")"*) echo "Invalid data found: poisoned" >&2; exit 69 ;;
-  esac
-fi
-pace={pace}
-if rm "{control}/crawl" 2>/dev/null; then pace=0.02; fi
-exec "{ffmpeg}" -readrate "$pace" -readrate_initial_burst 0 "$@"
-"""
-
-
-@attrs.frozen
-class Layout:
-    """How a rig is built.
-
-    Attributes:
-        workers: How many there are, with one slot each.
-        proxied: Whether each talks to the coordinator through a proxy that can be told to fail.
-        namespaced: Whether each lives in a network namespace behind a link that can be cut.
-        server: Further options of the coordinator.
-        volumes: Directories of the rig that are small disks of their own, in MiB.
-        postgres: Whether its database is a PostgreSQL server of its own.
-        versions: Processes that run the earlier version.
-    """
-
-    workers: int = 2
-    proxied: bool = False
-    namespaced: bool = False
-    server: tuple[str, ...] = ()
-    volumes: Mapping[str, int] = attrs.field(factory=dict)
-    postgres: bool = False
-    versions: tuple[str, ...] = ()
 
 
 @attrs.define(eq=False)
@@ -247,10 +195,7 @@ class Rig:
         control = self.control(name)
         control.mkdir(exist_ok=True)
         script = self.directory / f"ffmpeg-{name}"
-        script.write_text(
-            _SCRIPT.format(name=name, ffmpeg=ffmpeg_path(), control=control, pace=PACE)
-        )
-        script.chmod(0o755)
+        write_encoder(script, control)
         options = [
             "--server-ip", host, "--server-port", str(port),
             "--name", name, "--work-dir", str(self.work(name)), "--slots", "1",
@@ -416,9 +361,9 @@ class Rig:
     def _left_over(self, kept: tuple[str, ...]) -> list[str]:
         found = [f"output {p.name}" for p in self.outputs.iterdir() if p.name not in kept]
         for folder in ("jobs", "incoming", "blobs", "uploads"):
-            found += [f"state {p}" for p in (self.state / folder).rglob("*") if p.is_file()]
+            found += [f"state {path}" for path in _files(self.state / folder)]
         for name, process in self.workers.items():
-            found += [f"work {p}" for p in (self.work(name) / "attempts").rglob("*")]
+            found += [f"work {path}" for path in _files(self.work(name) / "attempts")]
             found += [f"process {pid} of {name}" for pid in process.children()]
         found += [f"process {pid} of the coordinator" for pid in self.coordinator.children()]
         known = {p.pid for p in [*self.workers.values(), self.coordinator] if p.alive}
@@ -428,6 +373,14 @@ class Rig:
             if pid not in known
         ]
         return found
+
+
+def _files(directory: Path) -> list[Path]:
+    """Every file below a directory, in which others may be tidying up just now."""
+    try:
+        return [path for path in directory.rglob("*") if path.is_file()]
+    except FileNotFoundError:
+        return [directory]
 
 
 def _free_port(host: str) -> int:

@@ -25,8 +25,9 @@ from tests.chaos.film import (
     compare,
     look,
 )
+from tests.chaos.layout import Layout
 from tests.chaos.processes import reactor, sleep
-from tests.chaos.rig import Layout, Rig
+from tests.chaos.rig import Rig
 
 # A job that has not ended this long after its fault is over never will.
 END_LIMIT_S = 90.0
@@ -74,6 +75,11 @@ class Run:
         """Draw the worker that is hit."""
         self.victim = self.chance.choice(sorted(self.rig.workers))
         return self.victim
+
+    def missed(self) -> None:
+        """The job was over before the fault could do anything."""
+        self.facts["missed"] = True
+        self.fault_at = None
 
     async def committed(self, count: int, limit_s: float = 60.0) -> JobView:
         """Wait until `count` segments are committed, or the job has ended."""
@@ -185,7 +191,9 @@ async def judge(scenario: Scenario, run: Run, view: JobView, expected: Shown) ->
         raise Wrong(f"the job is {view.state}, not {scenario.ends}: {view.error or view.reason}")
     if scenario.judge is not None:
         scenario.judge(run, view)
-    files = sorted(path.name for path in run.rig.outputs.iterdir())
+    # Temporary files of a job that has just ended may take a moment; `Rig.clean` waits for that.
+    every = (path.name for path in run.rig.outputs.iterdir())
+    files = sorted(name for name in every if not name.startswith("."))
     if view.state != "Completed":
         if files:
             raise Wrong(f"a job that is {view.state} left {files}")

@@ -287,7 +287,7 @@ def test_worker_speaks_about_its_own_attempts_only(
     foreign, connection = worker(desk, "cellar")
     say(foreign, message)
     assert desk.events == []
-    assert connection.sent == []
+    assert connection.sent == [messages.Revoke(7)]
     say(own, message)
     assert desk.events == [event]
 
@@ -304,17 +304,22 @@ def test_result_of_another_workers_attempt_is_refused(desk: FakeDesk) -> None:
     assert desk.delivered == [RESULT]
 
 
-def test_late_and_replayed_messages_about_ended_attempts_change_nothing(desk: FakeDesk) -> None:
+def test_late_and_replayed_messages_change_nothing_and_are_answered_by_revoke(
+    desk: FakeDesk,
+) -> None:
     session, connection = worker(desk)
-    for message in (
+    say(session, messages.Accepted(7))
+    assert connection.sent == []
+    late = (
         messages.Started(7),
         messages.Failed(7, REPORT),
         messages.Returned(7),
-        messages.Accepted(7),
         messages.Progress((messages.AttemptProgress(7, 5, 25.0),)),
-    ):
+    )
+    for message in late:
         say(session, message)
-    assert (desk.events, desk.delivered, connection.sent) == ([], [], [])
+    assert (desk.events, desk.delivered) == ([], [])
+    assert connection.sent == [messages.Revoke(7)] * len(late)
 
 
 def test_late_result_is_counted_and_its_worker_told_to_let_go(desk: FakeDesk) -> None:
