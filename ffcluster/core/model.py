@@ -430,8 +430,8 @@ class JobOutcome:
         made_by: What each encoder made of it; one entry for each kind of parameter sets.
         missing: Frames that are not in it because they could not be encoded and the client wanted
             the rest (`JobSpec.allow_missing`).
-        borders: Segment borders whose pictures were compared with the source's, and the least
-            PSNR in dB that was found there; (0, None) when none was compared.
+        borders: Ends of segments where pictures were compared with the source's, two for each
+            segment, and the least PSNR in dB that was found; (0, None) when none was compared.
     """
 
     path: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 from twisted.internet.defer import ensureDeferred
 
 from ffcluster.core import reporting
@@ -93,7 +94,7 @@ class Assembly:
             outcome = await media.finish(proofs, made_by, notes, missing=job.missing())
         except (BlobLost, BlobDamaged) as error:
             return _lost(effect.job_id, error, 0)
-        return JobVerified(effect.job_id, outcome)
+        return JobVerified(effect.job_id, attrs.evolve(outcome, borders=_borders(job)))
 
     def publish(self, effect: Publish) -> None:
         """Give a verified file its place, which is written down by now."""
@@ -118,6 +119,13 @@ class Assembly:
 
     def _job(self, job_id: JobId) -> Job:
         return self._state.jobs[job_id]
+
+
+def _borders(job: Job) -> tuple[int, float | None]:
+    """How many borders of segments were compared with the source, and the worst that was found."""
+    reports = [s.report for s in job.segments.values() if s.report is not None]
+    found = [r.border_psnr_db for r in reports if r.border_psnr_db is not None]
+    return 2 * len(found), min(found, default=None)
 
 
 def _lost(job_id: JobId, error: BlobLost | BlobDamaged, first_frame: int) -> SegmentLost:

@@ -333,7 +333,7 @@ def test_missing_frames_and_compared_borders_are_reported() -> None:
     client = FakeClient(final=job_view("Completed", outcome=made))
     shown = invoke(client, "wait", "job1").stdout
     assert "Missing: frames 50 to 59 (10) could not be encoded" in shown
-    assert "9 segment borders compared with the source: least PSNR 38.2 dB" in shown
+    assert "9 ends of segments compared with the source: least PSNR 38.2 dB" in shown
     line = objects(invoke(client, "wait", "job1", "--json"))[-1]
     assert line["missing"] == [{"first": 50, "stop": 60}]
     assert line["borders"] == [9, 38.25]

@@ -107,7 +107,7 @@ def missing_in_words(outcome: JobOutcome) -> list[str]:
     compared, least_db = outcome.borders
     if compared:
         found = "identical" if least_db is None else f"least PSNR {least_db:.1f} dB"
-        lines.append(f"  {compared} segment borders compared with the source: {found}")
+        lines.append(f"  {compared} ends of segments compared with the source: {found}")
     return lines
 
 
