@@ -79,9 +79,7 @@ class Assignment:
         """Jobs that encode, by priority; equals share the workers: least live attempts first."""
         jobs = [job for job in self._records.active_jobs() if job.encoding]
         if len(jobs) > 1:
-            jobs.sort(
-                key=lambda j: (-j.priority, sum(len(s.live) for s in j.unfinished.values()))
-            )
+            jobs.sort(key=lambda j: (-j.priority, sum(len(s.live) for s in j.unfinished.values())))
         return jobs
 
     def _give(self, worker: Worker, job: Job, now: float) -> bool:

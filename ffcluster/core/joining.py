@@ -92,9 +92,7 @@ class Joining:
         made.end, made.error = AttemptEnd.FAILED, error
         records.journal.attempt(made)
         records.journal.segment(job.id, segment.frames.first)
-        records.journal.note(
-            "segment.lost", job_id=job.id, epoch=made.epoch, reason=error.message
-        )
+        records.journal.note("segment.lost", job_id=job.id, epoch=made.epoch, reason=error.message)
         job.frames_committed -= len(segment.frames)
         job.segments_committed -= 1
         job.retries += 1

@@ -11,9 +11,7 @@ from ffcluster.core.segment import Attempt
 from ffcluster.core.staffing import Staffing
 
 
-def settle(
-    records: Records, job: Job, staffing: Staffing, attempts: Attempts, now: float
-) -> None:
+def settle(records: Records, job: Job, staffing: Staffing, attempts: Attempts, now: float) -> None:
     """Take the state that the job's attempts say, and say why it waits if it does."""
     if job.ended or job.state is JobState.COMBINING:
         return

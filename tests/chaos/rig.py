@@ -347,16 +347,17 @@ class Rig:
                 count += len((self.control(name) / "encodes").read_text().splitlines())
         return count
 
-    async def clean(self, *kept: str) -> None:
+    async def clean(self, *kept: str, limit_s: float = 45.0) -> None:
         """Wait until nothing is left but the outputs `kept`; the job must have been removed.
 
         Raises:
             Wrong: Something is left.
         """
-        await until("a clean end", lambda: not self._left_over(kept) or None, 15, 0.1)
-
-    def leftovers(self, *kept: str) -> list[str]:
-        return self._left_over(kept)
+        deadline = time.monotonic() + limit_s
+        while left := self._left_over(kept):
+            if time.monotonic() > deadline:
+                raise Wrong(f"left behind: {left}".replace(str(self.directory), ""))
+            await sleep(0.1)
 
     def _left_over(self, kept: tuple[str, ...]) -> list[str]:
         found = [f"output {p.name}" for p in self.outputs.iterdir() if p.name not in kept]
