@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from ffcluster.core.durable import Changes, Saved
-from ffcluster.errors import Cancelled, FfclusterError
+from ffcluster.errors import Cancelled, FfclusterError, StoreUnavailable
 from ffcluster.steps import Step, reached
 from ffcluster.store.batching import Batch
 from ffcluster.store.interface import JobStore
@@ -146,9 +146,16 @@ class Ledger:
         The Deferred fails with what `question` raises.
         """
         answer: Deferred[T] = self.idle().addCallback(
-            lambda _: deferToThreadPool(self._reactor, self._pool, question, self._store)
+            lambda _: deferToThreadPool(self._reactor, self._pool, self._ask, question)
         )
         return answer
+
+    def _ask(self, question: Callable[[JobStore], T]) -> T:
+        try:
+            return question(self._store)
+        except StoreUnavailable:
+            # A connection that broke while nobody used it is made anew by the next use.
+            return question(self._store)
 
     async def close(self) -> None:
         """Store what waits and close the store.

@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThread
 
 from ffcluster.core.model import JobRequest
 from ffcluster.core.views import JobView, WorkerView
-from ffcluster.errors import FfclusterError, Unreachable
+from ffcluster.errors import FfclusterError
 from ffcluster.net.client import CoordinatorClient
 from tests.chaos import network, volumes
 from tests.chaos.film import CUTS, Making, Wrong
@@ -254,7 +254,9 @@ class Rig:
                 client = await self.client()
                 asked = defer.ensureDeferred(getattr(client, what)(*arguments))
                 return await asked.addTimeout(10, reactor)
-            except (Unreachable, defer.TimeoutError) as error:
+            except (FfclusterError, defer.TimeoutError) as error:
+                if isinstance(error, FfclusterError) and not error.retryable:
+                    raise
                 await self._forget_client()
                 if time.monotonic() > deadline:
                     raise Wrong(f"the coordinator does not answer {what}: {error}") from error

@@ -174,6 +174,18 @@ class LedgerCase(TestCase):
         assert self.ledger.trouble == ""
 
     @asynchronous
+    async def test_question_is_asked_again_over_a_fresh_connection(self) -> None:
+        answers: list[Exception | int] = [AWAY, 7]
+
+        def ask(_: JobStore) -> int:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        assert await self.ledger.read(ask) == 7
+
+    @asynchronous
     async def test_steps_are_announced_around_each_transaction(self) -> None:
         self.patch(steps, "observer", lambda step: self.told.append(step))
         self.put(1)
