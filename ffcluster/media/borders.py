@@ -36,6 +36,10 @@ _BEFORE_STEPS = 32
 # little from each other could be exchanged unseen, and unnoticed by anybody.
 _CLEAR_DB = 36.0
 _MOST_OTHERS = 4
+# One that is further from it than this is compared with more of them, whatever that costs: good
+# encoders come here only at settings at which nobody can tell what is shown.
+_DOUBTFUL_DB = 25.0
+_MOST_OTHERS_IN_DOUBT = 16
 # Keyframes to go back for the second look.
 _FURTHER = 3
 _KEPT_PICTURES = 256
@@ -121,7 +125,7 @@ class Borders:
                 raise _refused(found)
         least = least_db(shown, source)
         if least is not None and least < _CLEAR_DB:
-            self._compare_with_others(shown, source, segment, frames)
+            self._compare_with_others(shown, source, segment, frames, doubts=least < _DOUBTFUL_DB)
         return least
 
     def _compare_with_others(
@@ -130,12 +134,16 @@ class Borders:
         source: dict[int, Picture],
         segment: Segment,
         frames: range,
+        *,
+        doubts: bool,
     ) -> None:
         """Look for a segment that was exchanged with this one."""
-        for other in segment.others[:_MOST_OTHERS]:
+        for other in segment.others[: _MOST_OTHERS_IN_DOUBT if doubts else _MOST_OTHERS]:
             offset = other - segment.first
             there = range(frames.start + offset, frames.stop + offset)
-            if there.stop > self._index.frames or self._steps(there) > _BEFORE_STEPS:
+            if there.stop > self._index.frames:
+                continue
+            if self._steps(there) > _BEFORE_STEPS and not doubts:
                 continue
             found = objection(shown, source | self._source(segment, there), (offset,))
             if found is not None:

@@ -35,7 +35,7 @@ from tests.store.postgres_server import PostgresServer, postgres_server
 
 ROOT = Path(__file__).parents[2]
 LEASE_S = 3.0
-STALL_S = 2.0
+STALL_S = 5.0
 _READY = re.compile(r"coordinator listens on \S+ port (\d+)")
 _TOKEN = "chaos-chaos-chaos-chaos"
 _START_LIMIT_S = 60.0
