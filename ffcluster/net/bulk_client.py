@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
@@ -37,6 +37,7 @@ from ffcluster.errors import (
 )
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.bulk_files import FetchedFile, SentFile
+from ffcluster.net.patience import bounded
 from ffcluster.net.ranges import Block, digest_header
 from ffcluster.net.tokens import authorization
 
@@ -338,7 +339,7 @@ class BulkClient:
         )
         # A peer that vanished without a word would never answer.
         patience_s = _SILENCE_LIMIT_S + (body.length if body else 0) / _SLOWEST_BYTES_PER_S
-        response: IResponse = await _bounded(self._reactor, answering, patience_s)
+        response: IResponse = await bounded(self._reactor, answering, patience_s)
         if response.code < 300:
             return response
         said = (await readBody(response))[:500].decode("utf-8", "replace").strip()
@@ -384,28 +385,3 @@ def _upload_state(response: IResponse) -> tuple[int, bool]:
 def _begins_at(response: IResponse, offset: int) -> bool:
     stretch: str = (response.headers.getRawHeaders("content-range") or [""])[0]
     return bool(response.code == http.PARTIAL_CONTENT) and stretch.startswith(f"bytes {offset}-")
-
-
-def _bounded(reactor: Any, request: Deferred[Any], patience_s: float) -> Deferred[Any]:
-    """A request that fails with `ConnectionLost` after `patience_s`, and may be cancelled.
-
-    Twisted itself reports a cancelled request as one that broke, or whose host has no address;
-    it would be taken up again.
-    """
-
-    def give_up(error: Exception) -> None:
-        outcome.errback(error)
-        request.cancel()
-
-    def settle(result: Any) -> None:
-        if late.active():
-            late.cancel()
-        if not outcome.called:
-            outcome.callback(result)
-
-    late = reactor.callLater(
-        patience_s, lambda: give_up(ConnectionLost(f"no answer for {patience_s:.0f} s"))
-    )
-    outcome: Deferred[Any] = Deferred(lambda _: give_up(CancelledError()))
-    request.addBoth(settle)
-    return outcome

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import LoopingCall
 
 from ffcluster import __version__
@@ -60,11 +59,7 @@ class ClientSession:
             Refused: The coordinator does not speak our protocol.
         """
         session = cls(reactor, address)
-        try:
-            await dial(reactor, address, session, token=token, timeout_s=timeout_s)
-        except ConnectingCancelledError as error:
-            # Whoever is cancelled should not have to know at which moment that was.
-            raise defer.CancelledError from error
+        await dial(reactor, address, session, token=token, timeout_s=timeout_s)
         try:
             await session._greet(timeout_s)
         except BaseException:

@@ -16,7 +16,7 @@ from autobahn.twisted.websocket import (
 from autobahn.websocket.types import ConnectionDeny
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.ssl import optionsForClientTLS
@@ -25,6 +25,7 @@ from ffcluster import __version__
 from ffcluster.errors import FfclusterError, Refused, Unauthorized, Unreachable
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.messages import MAX_MESSAGE_BYTES, MAX_REPLY_BYTES, SUBPROTOCOL
+from ffcluster.net.patience import bounded
 from ffcluster.net.tokens import authorization
 
 # WebSocket close codes of our own (4000-4999 are free for applications).
@@ -245,8 +246,8 @@ async def dial(
     if address.secure:
         endpoint = wrapClientTLS(optionsForClientTLS(address.host), endpoint)
     try:
-        await endpoint.connect(factory)
-    except (ConnectError, ConnectTimeout, DNSLookupError, OSError) as error:
+        await bounded(reactor, endpoint.connect(factory), timeout_s)
+    except (ConnectError, ConnectionLost, ConnectTimeout, DNSLookupError, OSError) as error:
         raise Unreachable(
             message=f"No coordinator answers at {address.authority}: {error}",
             advice="Check the address, that the coordinator runs, and that no firewall is between.",

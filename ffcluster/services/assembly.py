@@ -68,7 +68,10 @@ class Assembly:
         try:
             if effect.blob is None:
                 raise BlobLost(message=f"It is not known where the result of {effect.frames} is.")
-            await media.append(effect.epoch, effect.frames, effect.report, effect.blob, mixes=mixes)
+            appending = media.append(
+                effect.epoch, effect.frames, effect.report, effect.blob, mixes=mixes
+            )
+            await media.within(appending)
         except (BlobLost, BlobDamaged) as error:
             return _lost(effect.job_id, error, effect.frames.first)
         return None
@@ -91,7 +94,8 @@ class Assembly:
         used = dict.fromkeys(attempt.capability for attempt in committed)
         notes = making.notes(job.spec.profile, made_by, used, proofs, self._registry)
         try:
-            outcome = await media.finish(proofs, made_by, notes, missing=job.missing())
+            finishing = media.finish(proofs, made_by, notes, missing=job.missing())
+            outcome = await media.within(finishing)
         except (BlobLost, BlobDamaged) as error:
             return _lost(effect.job_id, error, 0)
         return JobVerified(effect.job_id, attrs.evolve(outcome, borders=_borders(job)))
@@ -104,8 +108,9 @@ class Assembly:
         )
 
     async def _publish(self, effect: Publish) -> Event:
+        media = self._jobs[effect.job_id]
         try:
-            outcome = await self._jobs[effect.job_id].publish(effect.outcome)
+            outcome = await media.within(media.publish(effect.outcome))
         except PlaceTaken as taken:
             return JobVerified(effect.job_id, taken.outcome)
         return JobPublished(effect.job_id, outcome)

@@ -123,8 +123,8 @@ class EffectRunner:
         self._holdings.add_source(job.id, job.source)
         media = await self._jobs.open(job)
         # Whoever still has an attempt of an earlier process has its piece, too.
-        await media.clean(())
-        return SourceIndexed(job_id, await media.index(job.summary))
+        await media.within(media.clean(()))
+        return SourceIndexed(job_id, await media.within(media.index(job.summary)))
 
     @carry_out.register
     def _(self, effect: CloseJob) -> None:

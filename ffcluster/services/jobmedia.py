@@ -6,8 +6,9 @@ which may be taken up again after a restart. Decides nothing about workers; hold
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 from twisted.internet.threads import deferToThread
@@ -43,6 +44,7 @@ from ffcluster.store import files
 from ffcluster.store.blobs import BlobStore
 
 log = Logger()
+_T = TypeVar("_T")
 
 
 @attrs.frozen
@@ -98,6 +100,25 @@ class JobMedia:
         self._publication = Publication(job_id, output_dir, spec.output_name)
         self._join = JoinQueue(self._make_joiner, blobs, self._publication.discard)
         self._closed = False
+
+    async def within(self, work: Awaitable[_T]) -> _T:
+        """The result of something this job does, if it is still wanted.
+
+        What goes on when the job is closed ends in all sorts of errors, which say nothing about
+        the job: it may even have been retried meanwhile.
+
+        Raises:
+            Cancelled: The job was closed before it came.
+        """
+        try:
+            result = await work
+        except FfclusterError as error:
+            if self._closed:
+                raise Cancelled(message=f"Job {self.job_id} was closed.") from error
+            raise
+        if self._closed:
+            raise Cancelled(message=f"Job {self.job_id} was closed.")
+        return result
 
     # --- the source ----------------------------------------------------------------------------
 

@@ -40,6 +40,14 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     wait_for("the end of every encoder", lambda: not any(is_alive(pid) for pid in below), 10)
 
 
+def command_line(pid: int) -> bytes:
+    """What a process was started with; nothing when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def assert_exact(film: Path, output: Path, *, pictures_too: bool = False) -> None:
     expected = decode(ffmpeg_path(), film, "yuv420p")
     found = decode(ffmpeg_path(), output, "yuv420p")
@@ -107,6 +115,12 @@ def test_a_worker_killed_in_mid_segment_costs_nothing_but_time(
         rows = cluster.job(job_id)["shares"]
         return any(row["worker"] == "dies" and row["running"] for row in rows)
 
+    def encoders() -> list[int]:
+        return [pid for pid in descendants(victim.pid) if b"veryslow" in command_line(pid)]
+
+    # Held where it is, so that the worker is lost in the middle of a segment.
+    (encoder, *_) = wait_for("an encoder of the victim", encoders)  # type: ignore[misc]
+    os.kill(encoder, signal.SIGSTOP)
     wait_for("work on the victim", encoding)
     below = descendants(victim.pid)
     victim.kill()
@@ -126,11 +140,7 @@ def test_a_crashed_ffmpeg_is_retried(cluster: Cluster, film: Path) -> None:
     job_id = cluster.submit(film, "retried.mkv", *SLOW)
 
     def encoder() -> list[int]:
-        return [
-            pid
-            for pid in descendants(worker.pid)
-            if b"veryslow" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        return [pid for pid in descendants(worker.pid) if b"veryslow" in command_line(pid)]
 
     (pid, *_) = wait_for("an encoder", encoder)  # type: ignore[misc]
     os.kill(pid, signal.SIGSEGV)

@@ -35,6 +35,8 @@ class Stopping(TestCase):
     timeout = 60
 
     async def setUp(self) -> None:
+        # A database server of other tests may run below this process.
+        self.others = set(descendants(os.getpid()))
         temporary = TemporaryDirectory()
         self.addCleanup(temporary.cleanup)
         self.folder = Path(temporary.name)
@@ -91,6 +93,10 @@ class Stopping(TestCase):
         await until(lambda: any(reached))
         return job.id
 
+    def processes(self) -> list[int]:
+        """The processes that this test's services started and that are alive."""
+        return [pid for pid in descendants(os.getpid()) if pid not in self.others and is_alive(pid)]
+
     def assert_nothing_is_left_of_the_job(self) -> None:
         assert list((self.folder / "out").iterdir()) == []
         assert list((self.folder / "state").glob("jobs/*")) == []
@@ -98,12 +104,12 @@ class Stopping(TestCase):
 
     async def test_stopped_worker_ends_its_encoder_and_removes_its_files(self) -> None:
         await self.begin()
-        encoders = [pid for pid in descendants_here() if is_alive(pid)]
+        encoders = self.processes()
         assert encoders
         await self.worker.stopService()
         assert self.worker.runner.live == 0
         assert not (self.folder / "worker" / "attempts").exists()
-        await until(lambda: len([p for p in descendants_here() if is_alive(p)]) < len(encoders))
+        await until(lambda: len(self.processes()) < len(encoders))
 
     async def test_stopped_coordinator_ends_its_own_processes_and_the_worker_encodes_on(
         self,
@@ -113,7 +119,7 @@ class Stopping(TestCase):
         assert [path for path in (self.folder / "out").iterdir() if path.suffix == ".mkv"] == []
         assert self.worker.runner.live
         await self.worker.stopService()
-        await until(lambda: not any(map(is_alive, descendants_here())))
+        await until(lambda: not self.processes())
         assert not (self.folder / "worker" / "attempts").exists()
 
     async def test_encoder_runs_on_through_a_restart_of_the_coordinator_and_counts(self) -> None:
@@ -170,8 +176,3 @@ class Stopping(TestCase):
         )
         self.addCleanup(lambda: ensureDeferred(client.close()))
         return client
-
-
-def descendants_here() -> list[int]:
-    """Processes below this one."""
-    return descendants(os.getpid())

@@ -29,7 +29,14 @@ from ffcluster.core.model import (
 from ffcluster.core.profile import Container, Profile, RateControl, RateMode
 from ffcluster.core.timeline import FrameRange, TimeBase
 from ffcluster.encoders.build import FfmpegBuild
-from ffcluster.errors import BlobDamaged, BlobLost, ProtocolError, ResultInvalid
+from ffcluster.errors import (
+    BlobDamaged,
+    BlobLost,
+    Cancelled,
+    HelperDied,
+    ProtocolError,
+    ResultInvalid,
+)
 from ffcluster.media.source import Piece
 from ffcluster.services.jobmedia import JobMedia
 from ffcluster.store.blobs import FileBlobs
@@ -142,3 +149,24 @@ class Checks(TestCase):
 
     async def test_proof_of_another_number_of_frames_is_refused_unseen(self) -> None:
         await self.assertFailure(ensureDeferred(self.check(11)), ProtocolError)
+
+
+# --- jobs that are closed while something goes on ------------------------------------------------
+
+
+@pytest.mark.parametrize("ends", [fail(HelperDied(message="It was ended.")), succeed("an index")])
+def test_what_goes_on_when_a_job_is_closed_says_nothing_of_it(ends: Deferred[Any]) -> None:
+    media, going_on = job(), Deferred[Any]()
+    waiting = ensureDeferred(media.within(going_on))
+    media._closed = True
+    ends.addBoth(going_on.callback)
+    errors: list[BaseException] = []
+    waiting.addErrback(lambda failure: errors.append(failure.value))
+    assert [type(error) for error in errors] == [Cancelled]
+
+
+def test_error_of_a_job_that_is_open_is_its_own() -> None:
+    waiting = ensureDeferred(job().within(fail(HelperDied(message="It crashed."))))
+    errors: list[BaseException] = []
+    waiting.addErrback(lambda failure: errors.append(failure.value))
+    assert [type(error) for error in errors] == [HelperDied]
