@@ -37,6 +37,8 @@ class Stopping(TestCase):
     async def setUp(self) -> None:
         # A database server of other tests may run below this process.
         self.others = set(descendants(os.getpid()))
+        # Autobahn's timers are in buckets, which are emptied a moment after a connection is lost.
+        self.addCleanup(until, lambda: not reactor.getDelayedCalls())
         temporary = TemporaryDirectory()
         self.addCleanup(temporary.cleanup)
         self.folder = Path(temporary.name)

@@ -62,6 +62,9 @@ _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
 _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("submitted_at", "offered_at", "connected_at", "at", "created_at"), _TIMES),
     **dict.fromkeys(("ended_at", "started_at", "delivered_at", "revoked_at"), st.none() | _TIMES),
+    # Words of our own, never a text from outside.
+    "state": st.sampled_from(["pending", "leased", "committed", "Processing", "Failed"]),
+    "kind": st.sampled_from(["job.state", "attempt.failed", "worker.joined"]),
 }
 
 
