@@ -42,6 +42,10 @@ class Code(enum.StrEnum):
     UNREACHABLE = "unreachable"
     REFUSED = "refused"
     UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    STALE = "stale"
+    EVENTS_GONE = "events_gone"
+    TOO_MANY = "too_many"
     PROTOCOL = "protocol"
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
@@ -257,6 +261,31 @@ class Unauthorized(Refused):
     """The token is missing or wrong."""
 
     code = Code.UNAUTHORIZED
+
+
+class Forbidden(Unauthorized):
+    """The token is good, but not for this; or another site's page asked."""
+
+    code = Code.FORBIDDEN
+
+
+class Stale(Refused):
+    """What is to be changed is not as the caller saw it last."""
+
+    code = Code.STALE
+
+
+class EventsGone(Refused):
+    """The events that are asked for are not kept any more."""
+
+    code = Code.EVENTS_GONE
+
+
+class TooMany(Refused):
+    """There are as many of these as the coordinator takes; a later try may succeed."""
+
+    code = Code.TOO_MANY
+    retryable = True
 
 
 class ProtocolError(Refused):

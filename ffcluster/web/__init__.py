@@ -1,0 +1,1 @@
+"""HTTP for people and programs: the REST API, live events, metrics, and the dashboard's files."""
