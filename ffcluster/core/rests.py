@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 from ffcluster.core import quarantine
 from ffcluster.core.crews import Post
-from ffcluster.core.effects import WorkerChanged
+from ffcluster.core.effects import RevokeAttempt, WorkerChanged
 from ffcluster.core.judgement import meaning_of
 from ffcluster.core.model import JobId
-from ffcluster.core.quarantine import WHOLE_WORKER, Quarantine
+from ffcluster.core.quarantine import WHOLE_WORKER, Place, Quarantine
 from ffcluster.core.records import Records
-from ffcluster.core.segment import Attempt, Segment
+from ffcluster.core.segment import Attempt, AttemptEnd, AttemptState, Segment
 from ffcluster.core.worker import Worker
 from ffcluster.errors import ErrorReport
 
@@ -40,16 +40,17 @@ class Rests:
             elsewhere=any(f.post_key.worker_id != worker.id for f in segment.failures),
         )
         if begun is not None:
-            self._begun(worker, begun)
+            self._begun(worker, begun, now)
 
     def rest_whole(self, worker: Worker, error: ErrorReport, now: float) -> None:
         """Give a worker nothing for a while, because its machine cannot go on."""
         rest_s = meaning_of(error.code).rest_s
         begun = quarantine.rest_whole(worker.quarantines, error.message, now, rest_s)
         if begun is not None:
-            self._begun(worker, begun)
+            self._begun(worker, begun, now)
 
-    def _begun(self, worker: Worker, begun: Quarantine) -> None:
+    def _begun(self, worker: Worker, begun: Quarantine, now: float) -> None:
+        self._take_back(worker, begun, now)
         self._records.limited.setdefault(worker.id)
         self._records.journal.note(
             "worker.quarantined",
@@ -61,6 +62,15 @@ class Rests:
             times=begun.times,
         )
         self._changed(worker)
+
+    def _take_back(self, worker: Worker, begun: Quarantine, now: float) -> None:
+        """Give others what waits there and did not begin; what runs may still come through."""
+        for attempt in list(worker.attempts.values()):
+            rests = begun.place in (WHOLE_WORKER, Place.of(attempt.capability))
+            if rests and attempt.state is AttemptState.OFFERED and not attempt.trial:
+                self._records.effects.append(RevokeAttempt(attempt.epoch, worker.id))
+                self._records.end(attempt, AttemptEnd.RETURNED)
+                self._records.give_again(attempt, now)
 
     def succeeded(self, attempt: Attempt) -> None:
         """A result of the device was committed: nothing is held against it any more."""

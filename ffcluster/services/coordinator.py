@@ -47,6 +47,8 @@ _TEND_EVERY_S = 1.0
 _SHOW_EVERY_S = 0.4
 # How long connections may take to end by themselves when the coordinator stops.
 _CLOSING_PATIENCE_S = 1.0
+# How long a database that was started at the same time may take to answer.
+_DATABASE_PATIENCE_S = 60.0
 
 
 class CoordinatorService(Service):
@@ -101,7 +103,7 @@ class CoordinatorService(Service):
             self._reactor,
             broken=self._cannot_store,
         )
-        saved = await ledger.open()
+        saved = await ledger.open(_DATABASE_PATIENCE_S)
         outside = Outside(
             settings, self._registry, self._runner, build, self._directory, self._blobs, ledger
         )

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 _FIRST_RETRY_S = 0.2
 _LONGEST_RETRY_S = 5.0
+_OPENING_PAUSE_S = 2.0
 
 
 @attrs.frozen
@@ -54,7 +56,7 @@ class Ledger:
     Args:
         store: Where; nobody else uses it.
         reactor: Calls back from the thread.
-        clock: Has `callLater` for the pauses between tries; the reactor when None.
+        clock: For the pauses between tries; the reactor when None.
         broken: Called once with an error that no further try will mend. Nothing is stored and
             nothing has effects after that.
         troubled: Called when `trouble` has changed.
@@ -95,8 +97,12 @@ class Ledger:
         """Why nothing can be stored at the moment, or ""."""
         return self._trouble.message if self._trouble else ""
 
-    async def open(self) -> Saved:
+    async def open(self, patience_s: float = 0.0) -> Saved:
         """Open the store and read what a coordinator needs to go on; called once, before all else.
+
+        Args:
+            patience_s: How long to wait for a database that does not answer yet, as after the
+                start of a machine that runs both.
 
         Raises:
             FfclusterError: See `JobStore.open` and `JobStore.load`. The ledger may be opened again.
@@ -112,7 +118,15 @@ class Ledger:
                 self._store.close()
                 raise
 
-        return await self._in_thread(opened)
+        deadline_s = self._clock.seconds() + patience_s
+        while True:
+            try:
+                return await self._in_thread(opened)
+            except StoreUnavailable as error:
+                if self._clock.seconds() >= deadline_s:
+                    raise
+                log.warn("waiting for the database: {reason}", reason=error.message)
+            await deferLater(self._clock, _OPENING_PAUSE_S)
 
     def put(self, changes: Changes, then: Callable[[], None]) -> None:
         """Store `changes`; call `then` when they and all that was put before are durable.

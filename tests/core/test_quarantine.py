@@ -6,10 +6,12 @@ from ffcluster.core import effects as fx
 from ffcluster.core import events as ev
 from ffcluster.core import quarantine
 from ffcluster.core.cluster import ClusterState, Policy
+from ffcluster.core.invariants import validate
 from ffcluster.core.job import JobState
 from ffcluster.core.model import JobId, WorkerId
 from ffcluster.core.quarantine import MAX_REST_S, WHOLE_WORKER, Place, Quarantine, Quarantines
 from ffcluster.core.reporting import worker_view
+from ffcluster.core.segment import AttemptEnd, AttemptState
 from ffcluster.errors import Code, ErrorReport
 from tests.core.cluster_model import Simulation, capability
 
@@ -295,6 +297,21 @@ def test_a_job_that_fails_everywhere_leaves_no_device_resting() -> None:
     sim.assert_whole(fine)
     assert fine.ended_at is not None
     assert fine.ended_at - began < 60
+
+
+def test_what_waits_on_a_device_that_begins_to_rest_is_given_to_others_at_once() -> None:
+    sim = cluster()
+    sim.submit("j", 30_000, cut_frames=tuple(range(100, 30_000, 100)))
+    sim.run(until_s=12)
+    bad = sim.state.workers[WorkerId("bad")]
+    waiting = [a for a in bad.attempts.values() if a.state is AttemptState.OFFERED]
+    assert waiting
+    running = [a for a in bad.attempts.values() if a.state is AttemptState.RUNNING]
+    sim.post(ev.AttemptFailed(running[0].epoch, ErrorReport(Code.DISK_FULL, "no room")))
+    assert bad.quarantines
+    assert {a.end for a in waiting} == {AttemptEnd.RETURNED}
+    assert all(a.state is not AttemptState.OFFERED for a in bad.attempts.values())
+    assert validate(sim.state) is None
 
 
 def test_an_operator_can_end_a_rest() -> None:

@@ -60,6 +60,23 @@ class Gate:
         return getattr(self._store, name)
 
 
+class Late:
+    """A store that does not answer the first times that it is opened."""
+
+    def __init__(self, away: int, store: JobStore) -> None:
+        self.away = away
+        self._store = store
+
+    def open(self) -> None:
+        if self.away:
+            self.away -= 1
+            raise AWAY
+        self._store.open()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
 def event(number: int) -> Changes:
     return Changes(events=(EventEntry(number, 1.0, "job.state"),), counters=Counters(1, number + 1))
 
@@ -309,6 +326,27 @@ class LedgerCase(TestCase):
         self.put(2)
         await self.ledger.close()
         assert self.told == [1, 2]
+
+    @asynchronous
+    async def test_database_that_does_not_answer_yet_is_waited_for(self) -> None:
+        store, clock = Late(2, open_store("sqlite:///late.db", self.directory)), Clock()
+        late = Ledger(store, reactor, clock=clock)
+        opening = Deferred.fromCoroutine(late.open(60.0))
+        for tries in (1, 0):
+            await self.until(lambda: bool(clock.getDelayedCalls()))
+            assert store.away == tries
+            clock.advance(2.0)
+        assert await opening == Saved()
+        await late.close()
+
+    @asynchronous
+    async def test_database_that_stays_away_is_given_up(self) -> None:
+        store, clock = Late(9, open_store("sqlite:///late.db", self.directory)), Clock()
+        opening = Deferred.fromCoroutine(Ledger(store, reactor, clock=clock).open(3.0))
+        for _ in range(2):
+            await self.until(lambda: bool(clock.getDelayedCalls()))
+            clock.advance(2.0)
+        await self.assertFailure(opening, StoreUnavailable)
 
     @asynchronous
     async def test_store_that_cannot_be_opened_says_so_and_may_be_opened_later(self) -> None:
