@@ -14,8 +14,8 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
-from ffcluster.net.address import is_loopback_host
-from ffcluster.net.tokens import authorized
+from ffcluster.net.access import Caller
+from ffcluster.net.door import LENGTH_REQUIRED, Door, Refusal, path_segments, too_long
 
 _LARGEST_OTHER_BODY = 64 * 1024
 # A request's headers must be whole within this time, its body within the other one plus what the
@@ -27,9 +27,14 @@ _LINGER_S = 2.0
 
 
 class BoundedRequest(Request):
-    """A request whose body is refused unread when it is not allowed or too long."""
+    """A request whose body is refused unread when it is not allowed or too long.
+
+    Attributes:
+        caller: Who asks; None where nobody has to say.
+    """
 
     channel: Any
+    caller: Caller | None = None
     _refused = False
 
     def __init__(self, channel: Any, queued: object = None) -> None:
@@ -38,14 +43,21 @@ class BoundedRequest(Request):
 
     def gotLength(self, length: int | None) -> None:
         """Decide by the headers alone whether the body may come."""
-        refusal = self._refusal(length)
+        site: CoordinatorSite = self.channel.site
+        # What the request's first line said becomes the request's own only when its body is there.
+        method, uri = self.channel._command.decode("ascii", "replace"), self.channel._path
+        found = site.door.admit(method, uri, self.getHeader)
+        refusal = found if isinstance(found, Refusal) else self._too_much(length)
         if refusal is None:
+            self.caller = found if isinstance(found, Caller) else None
+            self.channel.transport.serve(self.caller)
             self.channel.transport.expect(_BODY_DEADLINE_S + (length or 0) / _SLOWEST_BYTES_PER_S)
             self.content = io.BytesIO()  # bounded, so it need not go through a temporary file
             return
         self._refused = True
+        as_problem = path_segments(uri.partition(b"?")[0])[0] == "api"
         self.channel.transport.refuse(
-            b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % refusal
+            refusal.answer(as_problem=as_problem, with_body=method != "HEAD")
         )
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -59,18 +71,18 @@ class BoundedRequest(Request):
             self.channel.transport.expect(None)
             super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
 
-    def _refusal(self, length: int | None) -> bytes | None:
-        site: CoordinatorSite = self.channel.site
-        if not site.allows_host(self.getHeader("host") or ""):
-            return b"421 Misdirected Request"
-        if not authorized(site.token, self.getHeader("authorization")):
-            return b"401 Unauthorized\r\nwww-authenticate: Bearer"
+    def finish(self) -> None:
+        """The answer is whole; the caller has nothing more to do with this connection."""
+        if self.channel is not None:
+            self.channel.transport.serve(None)
+        super().finish()  # type: ignore[no-untyped-call]
+
+    def _too_much(self, length: int | None) -> Refusal | None:
         if self.getHeader("transfer-encoding"):
-            return b"411 Length Required"
+            return LENGTH_REQUIRED
         is_block = self.getHeader("content-range") is not None
-        if (length or 0) > (site.block_limit if is_block else _LARGEST_OTHER_BODY):
-            return b"413 Content Too Large"
-        return None
+        limit = self.channel.site.block_limit if is_block else _LARGEST_OTHER_BODY
+        return too_long(limit) if (length or 0) > limit else None
 
 
 class CoordinatorSite(Site):
@@ -78,9 +90,8 @@ class CoordinatorSite(Site):
 
     Args:
         root: The resource tree.
-        token: Secret that every request must show, or None.
+        door: Lets requests in.
         block_limit: Longest body of a PUT in bytes.
-        loopback_only: Refuse requests whose Host header is not a loopback name.
     """
 
     requestFactory: Any = BoundedRequest
@@ -90,14 +101,12 @@ class CoordinatorSite(Site):
         reactor: Any,
         root: Resource,
         *,
-        token: str | None,
+        door: Door,
         block_limit: int,
-        loopback_only: bool,
     ) -> None:
         super().__init__(root, timeout=120, reactor=reactor)  # type: ignore[no-untyped-call]
-        self.token = token
+        self.door = door
         self.block_limit = block_limit
-        self._loopback_only = loopback_only
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only: HTTP/2 would break streamed uploads."""
@@ -105,10 +114,6 @@ class CoordinatorSite(Site):
 
     def log(self, request: Any) -> None:
         """Write no access log: a line for each block of each segment would bury all else."""
-
-    def allows_host(self, host: str) -> bool:
-        """Whether a Host header may be answered."""
-        return not self._loopback_only or is_loopback_host(host)
 
     def getResourceFor(self, request: Any) -> IResource:
         """Find the resource, with the headers that every answer has."""
@@ -127,6 +132,7 @@ class _GuardedConnection(ProtocolWrapper):
     transport: Any
     _deadline: Any = None
     _refused = False
+    _served: Caller | None = None
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
@@ -142,6 +148,15 @@ class _GuardedConnection(ProtocolWrapper):
             self._deadline = self.factory.reactor.callLater(
                 within_s, self.transport.abortConnection
             )
+
+    def serve(self, caller: Caller | None) -> None:
+        """Say whose request is carried out on this connection now; None: nobody's by name."""
+        self._served = caller
+
+    def end_for(self, token_id: str) -> None:
+        """End the connection if a request with this token is carried out on it."""
+        if self._served is not None and self._served.token_id == token_id:
+            self.transport.abortConnection()
 
     def refuse(self, answer: bytes) -> None:
         """Answer and end the connection.
@@ -189,6 +204,11 @@ class GuardedFactory(WrappingFactory):
         if not self.protocols and self._emptied is not None:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)
+
+    def end_for(self, token_id: str) -> None:
+        """End every transfer and stream that was begun with a token, which is good no more."""
+        for connection in list(self.protocols):
+            connection.end_for(token_id)
 
     async def close(self, patience_s: float) -> None:
         """Wait until every connection has ended; end those that are left after `patience_s`."""

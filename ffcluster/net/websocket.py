@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import attrs
 from autobahn.exception import Disconnected
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import (
@@ -22,7 +23,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.ssl import optionsForClientTLS
 
 from ffcluster import __version__
-from ffcluster.errors import FfclusterError, Refused, Unauthorized, Unreachable
+from ffcluster.errors import FfclusterError, Forbidden, Refused, Unauthorized, Unreachable
+from ffcluster.net.access import Caller
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.messages import MAX_MESSAGE_BYTES, MAX_REPLY_BYTES, SUBPROTOCOL
 from ffcluster.net.patience import bounded
@@ -31,6 +33,7 @@ from ffcluster.net.tokens import authorization
 # WebSocket close codes of our own (4000-4999 are free for applications).
 CLOSE_NORMAL = 1000
 CLOSE_PROTOCOL = 4400
+CLOSE_FORBIDDEN = 4403
 
 _OPTIONS: dict[str, Any] = {
     "failByDrop": False,  # a clean close with its reason instead of a torn connection
@@ -40,6 +43,8 @@ _OPTIONS: dict[str, Any] = {
     "openHandshakeTimeout": 10,
     "closeHandshakeTimeout": 3,
 }
+# A coordinator that answered a close drops the connection at once; one that does not is dropped.
+_DROP_AFTER_S = 1.0
 
 
 class Peer(Protocol):
@@ -84,20 +89,24 @@ class _ServerProtocol(WebSocketServerProtocol):
     """One connection on the coordinator."""
 
     factory: CoordinatorSocketFactory
+    _caller: Caller | None = None
     _peer: Peer | None = None
 
     def onConnect(self, request: Any) -> str:
-        if request.origin:
-            # Only browsers send an Origin, and no page is served yet that would need the socket.
-            raise ConnectionDeny(403, "connections from web pages are not allowed")
-        if not self.factory.admit(request.headers.get("authorization")):
+        # Whether a page of another site asks was looked at by the site, as of every request.
+        self._caller = self.factory.admit(request.headers.get("authorization"))
+        if self._caller is None:
             raise ConnectionDeny(401, "a valid token is needed")
         if SUBPROTOCOL not in request.protocols:
             raise ConnectionDeny(400, f"the subprotocol {SUBPROTOCOL} is needed")
         return SUBPROTOCOL
 
     def onOpen(self) -> None:
-        self._peer = self.factory.make_peer()
+        # From here on the session ends the connection of a caller whose token is revoked.
+        transport: Any = self.transport
+        transport.serve(None)
+        assert self._caller is not None  # noqa: S101 - nobody else is connected
+        self._peer = self.factory.make_peer(self._caller)
         self._peer.opened(Connection(self))
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
@@ -116,8 +125,8 @@ class CoordinatorSocketFactory(WebSocketServerFactory):
     """Accepts control connections on the coordinator.
 
     Args:
-        admit: Whether an Authorization header opens the door.
-        make_peer: Makes what stands behind a new connection.
+        admit: Who shows an Authorization header; None: nobody who may come in.
+        make_peer: Makes what stands behind a new connection of a caller.
         max_connections: Further ones are refused.
     """
 
@@ -126,8 +135,8 @@ class CoordinatorSocketFactory(WebSocketServerFactory):
     def __init__(
         self,
         reactor: Any,
-        admit: Callable[[str | None], bool],
-        make_peer: Callable[[], Peer],
+        admit: Callable[[str | None], Caller | None],
+        make_peer: Callable[[Caller], Peer],
         max_connections: int,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
@@ -147,10 +156,30 @@ class CoordinatorSocketFactory(WebSocketServerFactory):
         return WebSocketResource(self)
 
 
+@attrs.frozen
+class _Timer:
+    """Times what Autobahn times, by the reactor that a connection lives in."""
+
+    reactor: Any
+
+    def call_later(self, delay_s: float, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Call `call` after so many seconds; answers what can be cancelled until then."""
+        return self.reactor.callLater(delay_s, call, *arguments)
+
+
 class _ClientProtocol(WebSocketClientProtocol):
     """One connection on a worker or client."""
 
     factory: _ClientFactory
+    serverConnectionDropTimeoutCall: Any
+
+    def onCloseFrame(self, code: int, reasonRaw: bytes) -> None:
+        """Give the coordinator a moment to drop what was closed, then drop it ourselves."""
+        super().onCloseFrame(code, reasonRaw)
+        if self.state == self.STATE_CLOSING and self.serverConnectionDropTimeoutCall is None:
+            self.serverConnectionDropTimeoutCall = self.factory.reactor.callLater(
+                _DROP_AFTER_S, self.onServerConnectionDropTimeout
+            )
 
     def onOpen(self) -> None:
         peer = self.factory.peer
@@ -173,6 +202,8 @@ class _ClientProtocol(WebSocketClientProtocol):
 
 class _ClientFactory(WebSocketClientFactory):
     protocol: Any = _ClientProtocol
+    # What a client's own program logs is no place for the coming and going of connections.
+    noisy = False
 
     def __init__(
         self, reactor: Any, address: CoordinatorAddress, token: str | None, peer: Peer
@@ -190,8 +221,13 @@ class _ClientFactory(WebSocketClientFactory):
         self.opened: Deferred[Connection] = Deferred(lambda _: self._abandon())
         self._live: Any = None
         self.setProtocolOptions(  # type: ignore[no-untyped-call]
-            maxFramePayloadSize=MAX_REPLY_BYTES, maxMessagePayloadSize=MAX_REPLY_BYTES, **_OPTIONS
+            maxFramePayloadSize=MAX_REPLY_BYTES,
+            maxMessagePayloadSize=MAX_REPLY_BYTES,
+            serverConnectionDropTimeout=0,
+            **_OPTIONS,
         )
+        # Autobahn would time handshakes by the global reactor, which may not be this one.
+        self._batched_timer = _Timer(reactor)
 
     def buildProtocol(self, addr: Any) -> Any:
         self._live = super().buildProtocol(addr)
@@ -220,6 +256,10 @@ def _refusal(address: CoordinatorAddress, status: list[str], reason: str) -> Ffc
         return Unauthorized(
             message=f"The coordinator at {address.authority} wants a valid token.",
             advice="Give the coordinator's token with --token-file FILE or FFCLUSTER_TOKEN_FILE.",
+        )
+    if code == "403":
+        return Forbidden(
+            message=f"The coordinator at {address.authority} does not let this token or page in."
         )
     if code:
         return Refused(message=f"The coordinator at {address.authority} refused: {code} {said}")

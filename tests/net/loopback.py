@@ -16,8 +16,11 @@ from twisted.web.resource import Resource
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.bulk_client import BulkClient
 from ffcluster.net.bulk_server import Readable, bulk_tree
+from ffcluster.net.door import Door, host_rule
 from ffcluster.net.site import CoordinatorSite, GuardedFactory
+from ffcluster.services.tokens import TokenBook
 from ffcluster.store.files import IncomingFile
+from tests.services.desks import MemoryWriter
 
 TOKEN = "correct-horse-battery-staple"
 BLOCK = 64 * 1024
@@ -49,6 +52,7 @@ class LoopbackCase(TestCase):
     token: str | None = None
     max_connections = 100
     loopback_only = True
+    allowed_hosts: tuple[str, ...] = ()
 
     async def setUp(self) -> None:
         temporary = TemporaryDirectory()
@@ -57,14 +61,11 @@ class LoopbackCase(TestCase):
         self.shelf = MemoryShelf()
         self.root = Resource()
         self.root.putChild(b"v1", bulk_tree(self.shelf, ("pieces", "results")))
-        site = CoordinatorSite(
-            reactor,
-            self.root,
-            token=self.token,
-            block_limit=BLOCK,
-            loopback_only=self.loopback_only,
-        )
+        self.book = TokenBook(self.token, MemoryWriter(), lambda: 0.0)
+        rule = host_rule(self.allowed_hosts, loopback_only=self.loopback_only)
+        site = CoordinatorSite(reactor, self.root, door=Door(self.book, rule), block_limit=BLOCK)
         self.guard = GuardedFactory(reactor, site, self.max_connections)
+        self.book.when_revoked(self.guard.end_for)
         self.port = await self.listen(self.guard)
         self.client = self.client_at(self.port)
         self.addCleanup(self.guard.close, 0.0)

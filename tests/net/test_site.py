@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
+
+from twisted.web.resource import Resource
 
 from ffcluster.net import site
+from ffcluster.net.access import Caller, Scope
 from ffcluster.net.ranges import digest_header
 from tests.net.loopback import BLOCK, TOKEN, LoopbackCase, payload, until
 
@@ -215,7 +219,8 @@ class Open(LoopbackCase):
         for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", ""):
             answer = await self.raw(request("GET /v1/pieces/film", host=host))
             assert status(answer) == 421
-            assert body_of(answer) == b""
+            assert FILM not in answer
+            assert body_of(answer).startswith(b"This coordinator is not asked under that name")
 
     async def test_loopback_names_are_answered(self) -> None:
         self.offer(FILM)
@@ -318,7 +323,7 @@ class Guarded(LoopbackCase):
             answer = await self.raw(request("GET /v1/pieces/film", *shown))
             assert status(answer) == 401
             assert header(answer, "www-authenticate") == "Bearer"
-            assert body_of(answer) == b""
+            assert body_of(answer) == b"A valid token is needed.\n"
 
     async def test_refused_put_in_one_packet_with_its_body_writes_nothing(self) -> None:
         incoming = self.await_file()
@@ -340,6 +345,104 @@ class Guarded(LoopbackCase):
         self.offer(FILM)
         shown = f"Authorization: bearer {TOKEN}"
         assert status(await self.raw(request("GET /v1/pieces/film", shown, host="films"))) == 200
+
+
+class Scoped(LoopbackCase):
+    """Tokens that open less than everything."""
+
+    token = TOKEN
+
+    async def given(self, scope: Scope) -> tuple[str, str]:
+        """A token of this scope: its id, and the header that shows it."""
+        made, secret = await self.book.add("attic", scope)
+        return made.id, f"Authorization: Bearer {secret}"
+
+    async def test_only_the_right_scope_gets_a_file_or_puts_one(self) -> None:
+        self.offer(FILM)
+        incoming = self.await_file()
+        block = (block_header(0, 2, 2), "Content-Length: 2")
+        for scope in (Scope.CLIENT, Scope.VIEWER):
+            _, shown = await self.given(scope)
+            answer = await self.raw(request("GET /v1/pieces/film", shown))
+            assert status(answer) == 403
+            assert FILM not in answer
+            assert b"this needs worker" in body_of(answer)
+            answer = await self.raw(request("PUT /v1/results/film", shown, *block, body=b"ab"))
+            assert status(answer) == 403
+        assert incoming.size_bytes is None
+        _, shown = await self.given(Scope.WORKER)
+        assert body_of(await self.raw(request("GET /v1/pieces/film", shown))) == FILM
+
+    async def test_foreign_origin_gets_nothing_whatever_it_shows(self) -> None:
+        self.offer(FILM)
+        shown = f"Authorization: Bearer {TOKEN}"
+        for tell in ("Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"):
+            answer = await self.raw(request("GET /v1/pieces/film", shown, tell))
+            assert status(answer) == 403
+            assert FILM not in answer
+
+    async def test_resource_is_told_who_asks(self) -> None:
+        seen: list[Caller | None] = []
+
+        class Told(Resource):
+            isLeaf = True
+
+            def render_GET(self, request: Any) -> bytes:
+                seen.append(request.caller)
+                return b"ok"
+
+        for name in (b"api", b"static"):
+            self.root.putChild(name, Told())
+        token_id, shown = await self.given(Scope.VIEWER)
+        assert status(await self.raw(request("GET /api/v1/jobs", shown))) == 200
+        assert status(await self.raw(request("GET /static/app.js", shown))) == 200
+        assert seen == [Caller("attic", Scope.VIEWER, token_id), None]
+
+    async def test_refusal_below_api_is_a_problem_document(self) -> None:
+        answer = await self.raw(request("GET /api/v1/jobs"))
+        assert header(answer, "content-type") == "application/problem+json"
+        assert b'"code":"unauthorized"' in body_of(answer)
+        assert body_of(await self.raw(request("HEAD /api/v1/jobs"))) == b""
+
+    async def test_transfer_ends_when_its_token_is_revoked_and_others_go_on(self) -> None:
+        film = payload(16 * 2**20)
+        self.offer(film)
+        revoked, shown = await self.given(Scope.WORKER)
+        _, other = await self.given(Scope.WORKER)
+        connections = []
+        for header_line in (shown, other):
+            connection = await self.dial()
+            connection.transport.write(request("GET /v1/pieces/film", header_line))
+            await until(lambda connection=connection: connection.received)
+            connection.transport.pauseProducing()
+            connections.append(connection)
+        await self.book.revoke(revoked)
+        for connection in connections:
+            connection.transport.resumeProducing()
+        assert len(await connections[0].ended) < len(film)
+        assert body_of(await connections[1].ended) == film
+        assert status(await self.raw(request("GET /v1/pieces/film", shown))) == 401
+
+    async def test_connection_between_two_requests_outlives_a_token(self) -> None:
+        self.offer(FILM)
+        revoked, shown = await self.given(Scope.WORKER)
+        lines = ("GET /v1/pieces/film HTTP/1.1", "Host: localhost")
+        connection = await self.dial()
+        connection.transport.write("\r\n".join([*lines, shown, "", ""]).encode())
+        await until(lambda: connection.received.endswith(FILM))
+        await self.book.revoke(revoked)
+        last = ("Connection: close", f"Authorization: Bearer {TOKEN}")
+        connection.transport.write("\r\n".join([*lines, *last, "", ""]).encode())
+        assert (await connection.ended).count(FILM) == 2
+
+
+class Named(LoopbackCase):
+    allowed_hosts = ("films.example",)
+
+    async def test_allowed_host_is_answered_and_no_other(self) -> None:
+        self.offer(FILM)
+        for host, code in (("films.example:443", 200), ("localhost", 200), ("evil.example", 421)):
+            assert status(await self.raw(request("GET /v1/pieces/film", host=host))) == code
 
 
 class Crowded(LoopbackCase):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import attrs
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet import endpoints, reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.web.server import NOT_DONE_YET
 
-from ffcluster.errors import Unauthorized
+from ffcluster.errors import Forbidden, Unauthorized
 from ffcluster.net import codec, messages
+from ffcluster.net.access import Caller, Scope, TokenView
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.client import CoordinatorClient
-from ffcluster.net.tokens import authorized
+from ffcluster.net.tokens import authorization
 from ffcluster.net.websocket import CLOSE_PROTOCOL, CoordinatorSocketFactory, dial
 from ffcluster.services.gateway import Session
 from tests.net.loopback import TOKEN, LoopbackCase, until
@@ -69,7 +71,7 @@ class SocketCase(LoopbackCase):
         self.sessions: list[Session] = []
         socket = CoordinatorSocketFactory(
             reactor,
-            lambda header: authorized(self.token, header),
+            self.book.caller,
             self.make_session,
             self.max_sockets,
         )
@@ -77,19 +79,25 @@ class SocketCase(LoopbackCase):
         socket.setProtocolOptions(closeHandshakeTimeout=0)
         self.root.putChild(b"ws", socket.as_resource())
 
-    def make_session(self) -> Session:
-        self.sessions.append(Session(self.desk))
+    def make_session(self, caller: Caller) -> Session:
+        self.sessions.append(Session(self.desk, caller))
         return self.sessions[-1]
 
     @property
     def address(self) -> CoordinatorAddress:
         return CoordinatorAddress("127.0.0.1", self.port)
 
-    async def raw_socket(self, *, protocols: list[str] | None = None, **options: Any) -> RawClient:
+    async def raw_socket(
+        self,
+        *,
+        protocols: list[str] | None = None,
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> RawClient:
         factory = WebSocketClientFactory(
             self.address.websocket_url,
             protocols=[messages.SUBPROTOCOL] if protocols is None else protocols,
-            headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
+            headers={**authorization(self.token), **(headers or {})},
             reactor=reactor,
             **options,
         )
@@ -99,9 +107,10 @@ class SocketCase(LoopbackCase):
         await socket.ready
         return socket
 
-    async def connect(self) -> CoordinatorClient:
+    async def connect(self, token: str | None = None) -> CoordinatorClient:
         url = self.address.websocket_url
-        client = await CoordinatorClient.connect(reactor, url, token=self.token)  # type: ignore[arg-type]
+        shown = token or self.token
+        client = await CoordinatorClient.connect(reactor, url, token=shown)  # type: ignore[arg-type]
         self.addCleanup(lambda: ensureDeferred(client.close()))
         return client
 
@@ -122,14 +131,49 @@ class Admission(SocketCase):
             assert "--token-file" in error.advice
         assert self.sessions == []
 
+    async def test_session_knows_who_opened_it(self) -> None:
+        made, secret = await self.book.add("attic", Scope.VIEWER)
+        await self.connect(secret)
+        (session,) = self.sessions
+        assert session.caller == Caller("attic", Scope.VIEWER, made.id)
+
+    async def test_client_with_the_token_of_a_worker_is_forbidden_to_greet(self) -> None:
+        _, secret = await self.book.add("attic", Scope.WORKER)
+        error = await self.assertFailure(ensureDeferred(self.connect(secret)), Forbidden)
+        assert "this needs viewer" in error.message
+
+    async def test_tokens_are_made_and_revoked_by_a_client(self) -> None:
+        client = await self.connect()
+        token = TokenView("ab12", "attic", Scope.WORKER, 5.0)
+        self.desk.answers[1] = messages.Token(1, token, "ffc_ab12_secret")
+        assert await client.add_token("attic", Scope.WORKER) == (token, "ffc_ab12_secret")
+        self.desk.answers[2] = messages.Tokens(2, (token,))
+        assert await client.tokens() == [token]
+        gone = attrs.evolve(token, revoked_at=6.0)
+        self.desk.answers[3] = messages.Token(3, gone)
+        assert await client.revoke_token("ab12") == gone
+        assert self.desk.asked == [
+            messages.AddToken(1, "attic", Scope.WORKER),
+            messages.ListTokens(2),
+            messages.RevokeToken(3, "ab12"),
+        ]
+
 
 class Rules(SocketCase):
-    async def test_origin_header_is_403_even_on_loopback(self) -> None:
-        for origin in ("http://localhost", "https://evil.example", "null"):
+    async def test_foreign_origin_is_403_even_on_loopback(self) -> None:
+        for origin in ("http://localhost", "https://evil.example", "http://127.0.0.1:1"):
             refused = ensureDeferred(self.raw_socket(origin=origin))
             error = await self.assertFailure(refused, ConnectionRefusedError)
-            assert "403" in str(error) or "400" in str(error)
+            assert "403" in str(error)
+        refused = ensureDeferred(self.raw_socket(headers={"Sec-Fetch-Site": "cross-site"}))
+        error = await self.assertFailure(refused, ConnectionRefusedError)
+        assert "403" in str(error)
         assert self.sessions == []
+
+    async def test_page_of_our_own_may_open_a_socket(self) -> None:
+        socket = await self.raw_socket(origin=f"http://127.0.0.1:{self.port}")
+        socket.sendClose(1000)
+        await socket.over
 
     async def test_wrong_subprotocol_is_refused(self) -> None:
         for protocols in ([], ["ffcluster.v99"], ["chat"]):
