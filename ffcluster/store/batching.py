@@ -18,6 +18,8 @@ _IDENTITIES: dict[str, Callable[[Any], Hashable]] = {
     "events": lambda event: event.number,
     "keys": lambda key: key.key,
     "tokens": lambda token: token.id,
+    "webhooks": lambda webhook: webhook.id,
+    "deliveries": lambda delivery: (delivery.webhook_id, delivery.event.number),
 }
 
 
@@ -58,6 +60,7 @@ class _Part:
         self._jobs: dict[JobId, None] = {}
         self._workers: dict[WorkerId, None] = {}
         self._segments: dict[tuple[JobId, int], None] = {}
+        self._webhooks: dict[str, None] = {}
 
     def __bool__(self) -> bool:
         return bool(
@@ -65,6 +68,7 @@ class _Part:
             or self._jobs
             or self._workers
             or self._segments
+            or self._webhooks
             or any(self._entries.values())
         )
 
@@ -77,6 +81,7 @@ class _Part:
                 self._segments
                 and any((s.job_id, s.frames.first) in self._segments for s in changes.segments)
             )
+            or (self._webhooks and any(hook.id in self._webhooks for hook in changes.webhooks))
         )
 
     def add(self, changes: Changes) -> None:
@@ -87,6 +92,7 @@ class _Part:
         self._jobs.update(dict.fromkeys(changes.removed_jobs))
         self._workers.update(dict.fromkeys(changes.removed_workers))
         self._segments.update(dict.fromkeys(changes.removed_segments))
+        self._webhooks.update(dict.fromkeys(changes.removed_webhooks))
 
     def changes(self) -> Changes:
         entries: dict[str, Any] = {
@@ -98,4 +104,5 @@ class _Part:
             removed_jobs=tuple(self._jobs),
             removed_workers=tuple(self._workers),
             removed_segments=tuple(self._segments),
+            removed_webhooks=tuple(self._webhooks),
         )

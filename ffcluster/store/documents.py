@@ -15,7 +15,7 @@ import orjson
 from cattrs import BaseValidationError, transform_error
 
 from ffcluster.converting import in_words, make_converter, reason_of
-from ffcluster.core.durable import Changes, JobEntry
+from ffcluster.core.durable import Changes, JobEntry, WebhookEntry
 from ffcluster.errors import StoreDamaged
 
 T = TypeVar("T")
@@ -67,10 +67,12 @@ def from_document(text: str, kind: type[T]) -> T:
         reasons = transform_error(error, path="$", format_exception=reason_of)[:3]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         reasons = [reason_of(error, None)]
+    # What is told of an error is printed.
+    secret = kind is WebhookEntry
     raise StoreDamaged(
         message=f"The database holds a {kind.__name__} that cannot be read: {'; '.join(reasons)}",
-        advice="Go back to a backup, or remove the job or worker that it belongs to by hand.",
-        detail={"document": text[:2000]},
+        advice="Go back to a backup, or remove what it belongs to by hand.",
+        detail={} if secret else {"document": text[:2000]},
     )
 
 
@@ -107,6 +109,10 @@ def _times(changes: Changes) -> Iterator[float | None]:
         yield key.at
     for token in changes.tokens:
         yield from (token.created_at, token.revoked_at)
+    for webhook in changes.webhooks:
+        yield webhook.created_at
+    for delivery in changes.deliveries:
+        yield from (delivery.event.at, delivery.tried_at)
 
 
 def _job_times(job: JobEntry) -> Iterator[float | None]:

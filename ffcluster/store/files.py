@@ -159,6 +159,17 @@ class IncomingFile:
         self.offset += len(fresh)
         return self.offset
 
+    def settle(self) -> None:
+        """Finish if every byte is there although no SHA-256 was announced (blocks).
+
+        Raises:
+            DiskFull, OutputUnwritable: The file system does not take it.
+        """
+        with self._lock:
+            self._read_partial()
+            if not self.whole and self.offset == self.size_bytes:
+                self.finish(self._hash.hexdigest())
+
     def finish(self, sha256: str) -> None:
         """Make the file durable and compare its SHA-256; a wrong one starts it from scratch.
 

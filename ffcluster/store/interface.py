@@ -8,6 +8,7 @@ from typing import Protocol
 from ffcluster.core.durable import (
     AttemptEntry,
     Changes,
+    DeliveryEntry,
     EventEntry,
     KeyEntry,
     Saved,
@@ -59,11 +60,18 @@ class JobStore(Protocol):
             StoreFailed, StoreDamaged: It never will take them.
         """
 
-    def segments(self, job_id: JobId) -> tuple[SegmentEntry, ...]:
-        """All segments of a job, in order of frames."""
+    def segments(
+        self, job_id: JobId, after: int = -1, limit: int | None = None
+    ) -> tuple[SegmentEntry, ...]:
+        """At most `limit` segments of a job that begin behind frame `after`, in order of frames."""
 
-    def attempts(self, job_id: JobId) -> tuple[AttemptEntry, ...]:
-        """All attempts that were ever made for a job, in order of epochs."""
+    def attempts(
+        self, job_id: JobId, after: int = -1, limit: int | None = None
+    ) -> tuple[AttemptEntry, ...]:
+        """At most `limit` attempts for a job with an epoch above `after`, in order of epochs.
+
+        All that were ever made are there.
+        """
 
     def events(self, after: int, limit: int, job_id: JobId | None = None) -> tuple[EventEntry, ...]:
         """At most `limit` events with a number above `after`, in order; of one job, or of all."""
@@ -74,8 +82,17 @@ class JobStore(Protocol):
     def tokens(self) -> tuple[TokenEntry, ...]:
         """All tokens, revoked ones too, in the order in which they were made."""
 
-    def prune(self, events_before: int, keys_before: float) -> None:
-        """Forget events with a number below `events_before`, and keys made before `keys_before`."""
+    def deliveries(self, webhook_id: str, before: int, limit: int) -> tuple[DeliveryEntry, ...]:
+        """At most `limit` of a webhook's deliveries of events below `before`, the latest first."""
+
+    def prune(self, events_before: int, keys_before: float, deliveries_before: float = 0.0) -> None:
+        """Forget what is old.
+
+        Args:
+            events_before: Number of the first event that is kept.
+            keys_before: Keys that were made before this.
+            deliveries_before: Deliveries of events before this that do not wait any more.
+        """
 
     def everything(self) -> Iterator[Changes]:
         """All that is kept, in portions, so that another store can apply them in this order."""

@@ -101,6 +101,25 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX keys_of_job ON idempotency_keys (job_id)",
         ),
     ),
+    Migration(
+        "webhooks and what they are told",
+        (
+            """CREATE TABLE webhooks (
+                id TEXT PRIMARY KEY,
+                number BIGINT NOT NULL UNIQUE,
+                document TEXT NOT NULL
+            )""",
+            """CREATE TABLE deliveries (
+                webhook_id TEXT NOT NULL,
+                event BIGINT NOT NULL,
+                at DOUBLE PRECISION NOT NULL,
+                state TEXT NOT NULL,
+                document TEXT NOT NULL,
+                PRIMARY KEY (webhook_id, event)
+            )""",
+            "CREATE INDEX deliveries_by_state ON deliveries (state, at)",
+        ),
+    ),
 )
 
 

@@ -9,6 +9,7 @@ from ffcluster.core.durable import (
     AttemptEntry,
     Changes,
     Counters,
+    DeliveryEntry,
     EventEntry,
     KeyEntry,
     Saved,
@@ -29,6 +30,7 @@ from ffcluster.store.migrating import (
 )
 from ffcluster.store.tables import (
     ATTEMPTS,
+    DELIVERIES,
     EVENTS,
     JOBS,
     KEYS,
@@ -36,6 +38,7 @@ from ffcluster.store.tables import (
     SHARES,
     TABLES,
     TOKENS,
+    WEBHOOKS,
     WORKERS,
     Row,
     text_column,
@@ -56,10 +59,17 @@ _LOAD_SHARES = (
     "SELECT shares.document FROM shares JOIN jobs ON jobs.id = shares.job_id "
     "ORDER BY jobs.number, shares.worker_id"
 )
+_LOAD_DELIVERIES = (
+    "SELECT deliveries.document FROM deliveries JOIN webhooks ON webhooks.id = webhook_id "
+    "WHERE state = 'waiting' ORDER BY webhooks.number, event"
+)
 _REMOVE_JOB = "DELETE FROM jobs WHERE id = ?"
 _REMOVE_WORKER = "DELETE FROM workers WHERE id = ?"
 _REMOVE_SEGMENT = "DELETE FROM segments WHERE job_id = ? AND first_frame = ?"
-_EVENTS_AT_ONCE = 1000
+_REMOVE_WEBHOOK = "DELETE FROM webhooks WHERE id = ?"
+_REMOVE_DELIVERIES = "DELETE FROM deliveries WHERE webhook_id = ?"
+_AT_ONCE = 1000
+_LAST = 2**63 - 1
 
 
 class RelationalStore:
@@ -101,6 +111,8 @@ class RelationalStore:
             attempts=ATTEMPTS.entries(query(_LOAD_ATTEMPTS)),
             shares=SHARES.entries(query(_LOAD_SHARES)),
             workers=WORKERS.entries(query("SELECT document FROM workers ORDER BY number")),
+            webhooks=WEBHOOKS.entries(query("SELECT document FROM webhooks ORDER BY number")),
+            deliveries=DELIVERIES.entries(query(_LOAD_DELIVERIES)),
             counters=Counters() if counters is None else from_document(counters, Counters),
             clock_s=self._stored_clock(),
         )
@@ -119,21 +131,27 @@ class RelationalStore:
                 write_meta(self._database, "clock", repr(clock_s))
         self._clock_s = clock_s
 
-    def segments(self, job_id: JobId) -> tuple[SegmentEntry, ...]:
+    def segments(
+        self, job_id: JobId, after: int = -1, limit: int | None = None
+    ) -> tuple[SegmentEntry, ...]:
         """See `JobStore.segments`."""
         return SEGMENTS.entries(
             self._database.query(
-                "SELECT document FROM segments WHERE job_id = ? ORDER BY first_frame",
-                (text_column(job_id),),
+                "SELECT document FROM segments WHERE job_id = ? AND first_frame > ? "
+                "ORDER BY first_frame LIMIT ?",
+                (text_column(job_id), after, _LAST if limit is None else limit),
             )
         )
 
-    def attempts(self, job_id: JobId) -> tuple[AttemptEntry, ...]:
+    def attempts(
+        self, job_id: JobId, after: int = -1, limit: int | None = None
+    ) -> tuple[AttemptEntry, ...]:
         """See `JobStore.attempts`."""
         return ATTEMPTS.entries(
             self._database.query(
-                "SELECT document FROM attempts WHERE job_id = ? ORDER BY epoch",
-                (text_column(job_id),),
+                "SELECT document FROM attempts WHERE job_id = ? AND epoch > ? "
+                "ORDER BY epoch LIMIT ?",
+                (text_column(job_id), after, _LAST if limit is None else limit),
             )
         )
 
@@ -163,16 +181,29 @@ class RelationalStore:
         """See `JobStore.tokens`."""
         return TOKENS.entries(self._database.query("SELECT document FROM tokens ORDER BY number"))
 
-    def prune(self, events_before: int, keys_before: float) -> None:
+    def deliveries(self, webhook_id: str, before: int, limit: int) -> tuple[DeliveryEntry, ...]:
+        """See `JobStore.deliveries`."""
+        return DELIVERIES.entries(
+            self._database.query(
+                "SELECT document FROM deliveries WHERE webhook_id = ? AND event < ? "
+                "ORDER BY event DESC LIMIT ?",
+                (text_column(webhook_id), before, limit),
+            )
+        )
+
+    def prune(self, events_before: int, keys_before: float, deliveries_before: float = 0.0) -> None:
         """See `JobStore.prune`."""
         with self._database.transaction():
             self._database.run("DELETE FROM events WHERE number < ?", (events_before,))
             self._database.run("DELETE FROM idempotency_keys WHERE at < ?", (keys_before,))
+            self._database.run(
+                "DELETE FROM deliveries WHERE state <> 'waiting' AND at < ?", (deliveries_before,)
+            )
 
     def everything(self) -> Iterator[Changes]:
         """See `JobStore.everything`."""
         saved = self.load()
-        yield Changes(workers=saved.workers, tokens=self.tokens())
+        yield Changes(workers=saved.workers, tokens=self.tokens(), webhooks=saved.webhooks)
         for job in saved.jobs:
             of_job = (text_column(job.id),)
             query = self._database.query
@@ -186,9 +217,14 @@ class RelationalStore:
                 ),
             )
         number = -1
-        while events := self.events(number, _EVENTS_AT_ONCE):
+        while events := self.events(number, _AT_ONCE):
             yield Changes(events=events)
             number = events[-1].number
+        for webhook in saved.webhooks:
+            number = _LAST
+            while deliveries := self.deliveries(webhook.id, number, _AT_ONCE):
+                yield Changes(deliveries=deliveries)
+                number = deliveries[-1].event.number
         yield Changes(counters=saved.counters)
 
     def _stored_clock(self) -> float:
@@ -214,3 +250,7 @@ def _statements(changes: Changes) -> Iterator[tuple[str, list[Row]]]:
         yield _REMOVE_JOB, [(text_column(job),) for job in changes.removed_jobs]
     if changes.removed_workers:
         yield _REMOVE_WORKER, [(text_column(worker),) for worker in changes.removed_workers]
+    if changes.removed_webhooks:
+        webhooks: list[Row] = [(text_column(webhook),) for webhook in changes.removed_webhooks]
+        yield _REMOVE_DELIVERIES, webhooks
+        yield _REMOVE_WEBHOOK, webhooks

@@ -16,12 +16,14 @@ import attrs
 
 from ffcluster.core.durable import (
     AttemptEntry,
+    DeliveryEntry,
     EventEntry,
     JobEntry,
     KeyEntry,
     SegmentEntry,
     ShareEntry,
     TokenEntry,
+    WebhookEntry,
     WorkerEntry,
 )
 from ffcluster.store.documents import from_document, to_document
@@ -175,6 +177,28 @@ TOKENS = Table(
     lambda token: (text_column(token.id),),
     numbered=True,
 )
+WEBHOOKS = Table(
+    "webhooks",
+    "webhooks",
+    WebhookEntry,
+    ("id",),
+    (),
+    lambda webhook: (text_column(webhook.id),),
+    numbered=True,
+)
+DELIVERIES = Table(
+    "deliveries",
+    "deliveries",
+    DeliveryEntry,
+    ("webhook_id", "event"),
+    ("at", "state"),
+    lambda delivery: (
+        text_column(delivery.webhook_id),
+        delivery.event.number,
+        delivery.event.at,
+        text_column(delivery.state),
+    ),
+)
 # In an order in which no row refers to one that is not there yet.
 TABLES: tuple[Table[Any], ...] = (
     JOBS,
@@ -185,4 +209,6 @@ TABLES: tuple[Table[Any], ...] = (
     EVENTS,
     KEYS,
     TOKENS,
+    WEBHOOKS,
+    DELIVERIES,
 )

@@ -16,12 +16,14 @@ from ffcluster.core.durable import (
     AttemptEntry,
     Changes,
     Counters,
+    DeliveryEntry,
     EventEntry,
     JobEntry,
     KeyEntry,
     SegmentEntry,
     ShareEntry,
     TokenEntry,
+    WebhookEntry,
     WorkerEntry,
 )
 from ffcluster.core.model import BlobRef, JobId, JobSpec, Source
@@ -37,6 +39,8 @@ KINDS = (
     EventEntry,
     KeyEntry,
     TokenEntry,
+    WebhookEntry,
+    DeliveryEntry,
     Counters,
 )
 
@@ -61,9 +65,11 @@ _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
 }
 _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("submitted_at", "offered_at", "connected_at", "at", "created_at"), _TIMES),
-    **dict.fromkeys(("ended_at", "started_at", "delivered_at", "revoked_at"), st.none() | _TIMES),
+    **dict.fromkeys(
+        ("ended_at", "started_at", "delivered_at", "revoked_at", "tried_at"), st.none() | _TIMES
+    ),
     # Words of our own, never a text from outside.
-    "state": st.sampled_from(["pending", "leased", "committed", "Processing", "Failed"]),
+    "state": st.sampled_from(["pending", "leased", "committed", "Processing", "Failed", "waiting"]),
     "kind": st.sampled_from(["job.state", "attempt.failed", "worker.joined"]),
 }
 
@@ -131,8 +137,16 @@ def everything(draw: st.DrawFn) -> Changes:
         workers=draw(_unique(WorkerEntry, lambda w: w.id, 2)),
         events=draw(_unique(EventEntry, lambda e: e.number, 2, number=_COUNTS)),
         tokens=draw(_unique(TokenEntry, lambda t: t.id, 2)),
+        webhooks=draw(_unique(WebhookEntry, lambda w: w.id, 2)),
         counters=draw(st.none() | of_type(Counters)),
     )
+    if changes.webhooks:
+        of_webhooks = {"webhook_id": st.sampled_from([one.id for one in changes.webhooks])}
+        told = of_class(EventEntry, number=_COUNTS.filter(lambda number: number < 2**63 - 1))
+        deliveries = _unique(
+            DeliveryEntry, lambda d: (d.webhook_id, d.event.number), 3, event=told, **of_webhooks
+        )
+        changes = attrs.evolve(changes, deliveries=draw(deliveries))
     if not jobs:
         return changes
     of_jobs = {"job_id": st.sampled_from([one.id for one in jobs])}

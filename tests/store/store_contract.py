@@ -19,11 +19,13 @@ from ffcluster.core.durable import (
     AttemptEntry,
     Changes,
     Counters,
+    DeliveryEntry,
     EventEntry,
     KeyEntry,
     Saved,
     ShareEntry,
     TokenEntry,
+    WebhookEntry,
     WorkerEntry,
 )
 from ffcluster.core.model import Capability, Epoch, JobId, WorkerId
@@ -104,6 +106,14 @@ def key(name: str, job_name: str, at: float = 1.0) -> KeyEntry:
     return KeyEntry(name, "0" * 64, JobId(job_name), at)
 
 
+def webhook(name: str) -> WebhookEntry:
+    return WebhookEntry(name, "https://example.org/", "whsec_c2VjcmV0", ("job.completed",), 1.0)
+
+
+def delivery(name: str, number: int, state: str = "waiting", at: float = 1.0) -> DeliveryEntry:
+    return DeliveryEntry(name, attrs.evolve(event(number), at=at), "job.completed", state)
+
+
 def worker(name: str) -> WorkerEntry:
     return WorkerEntry(WorkerId(name), WorkerFacts(name, (X264,)), 1.0)
 
@@ -113,6 +123,8 @@ def expected(changes: Changes) -> Saved:
     places = {one.id: n for n, one in enumerate(changes.jobs)}
     open_jobs = {one.id for one in changes.jobs if one.state != "Completed"}
     segments = [s for s in changes.segments if s.job_id in open_jobs]
+    hooks = {one.id: n for n, one in enumerate(changes.webhooks)}
+    waiting = [d for d in changes.deliveries if d.state == "waiting"]
     attempts = [
         a
         for a in changes.attempts
@@ -128,6 +140,8 @@ def expected(changes: Changes) -> Saved:
         attempts=tuple(sorted(attempts, key=lambda a: a.epoch)),
         shares=changes.shares,
         workers=changes.workers,
+        webhooks=changes.webhooks,
+        deliveries=tuple(sorted(waiting, key=lambda d: (hooks[d.webhook_id], d.event.number))),
         counters=changes.counters or Counters(),
         clock_s=latest_time([changes]),
     )
@@ -173,6 +187,7 @@ class StoreContract:
         assert store.events(0, 10) == ()
         assert store.key("k") is None
         assert store.tokens() == ()
+        assert store.deliveries("w", 10, 10) == ()
 
     @FULL
     @given(changes=everything())
@@ -189,6 +204,10 @@ class StoreContract:
             assert repr(store.events(-1, 100)) == repr(events)
             for one in changes.keys:
                 assert store.key(one.key) == one
+            for hook in changes.webhooks:
+                told = [d for d in changes.deliveries if d.webhook_id == hook.id]
+                told.sort(key=lambda d: -d.event.number)
+                assert repr(store.deliveries(hook.id, 2**63 - 1, 9)) == repr(tuple(told))
             for entry in changes.jobs:
                 segments = [s for s in changes.segments if s.job_id == entry.id]
                 attempts = [a for a in changes.attempts if a.job_id == entry.id]
@@ -230,6 +249,21 @@ class StoreContract:
         assert store.attempts(JobId("a")) == (lost, made, live)
         assert store.attempts(JobId("done")) == (old,)
         assert store.segments(JobId("done")) == (segment("done", 0, committed=4),)
+
+    def test_segments_and_attempts_of_a_job_can_be_read_in_pages(
+        self, store: RelationalStore
+    ) -> None:
+        segments = tuple(segment("a", number) for number in (0, 10, 20))
+        tried = tuple(attempt("a", epoch) for epoch in (3, 5, 6))
+        others = (attempt("b", 4),)
+        store.apply([
+            Changes(jobs=(job("a"), job("b")), segments=segments, attempts=(*tried, *others))
+        ])  # fmt: skip
+        assert store.segments(JobId("a"), after=0, limit=1) == segments[1:2]
+        assert store.segments(JobId("a"), after=10) == segments[2:]
+        assert store.attempts(JobId("a"), limit=2) == tried[:2]
+        assert store.attempts(JobId("a"), after=3, limit=2) == tried[1:]
+        assert store.attempts(JobId("a"), after=6, limit=2) == ()
 
     def test_removed_job_goes_with_all_but_its_events(self, store: RelationalStore) -> None:
         share = ShareEntry(JobId("a"), WorkerId("w"), "w")
@@ -290,6 +324,28 @@ class StoreContract:
         revoked = attrs.evolve(first, revoked_at=5.0)
         store.apply([Changes(tokens=(revoked,))])
         assert store.tokens() == (revoked, second)
+
+    def test_webhooks_keep_their_secrets_and_go_with_their_deliveries(
+        self, store: RelationalStore
+    ) -> None:
+        told = (delivery("b", 1), delivery("a", 2), delivery("a", 1), delivery("a", 3, "delivered"))
+        store.apply([Changes(webhooks=(webhook("b"), webhook("a")), deliveries=told)])
+        saved = store.load()
+        assert saved.webhooks == (webhook("b"), webhook("a"))
+        assert saved.deliveries == (told[0], told[2], told[1])
+        assert store.deliveries("a", 3, 1) == (told[1],)
+        assert store.deliveries("a", 9, 9) == (told[3], told[1], told[2])
+        store.apply([Changes(deliveries=(delivery("a", 4),), removed_webhooks=("a",))])
+        saved = store.load()
+        assert (saved.webhooks, saved.deliveries) == ((webhook("b"),), (told[0],))
+        assert store.deliveries("a", 9, 9) == ()
+
+    def test_old_deliveries_are_forgotten_unless_they_wait(self, store: RelationalStore) -> None:
+        waiting, new = delivery("a", 1), delivery("a", 3, "given_up", 5.0)
+        old = delivery("a", 2, "delivered")
+        store.apply([Changes(webhooks=(webhook("a"),), deliveries=(waiting, old, new))])
+        store.prune(0, 0.0, 5.0)
+        assert store.deliveries("a", 9, 9) == (new, waiting)
 
     def test_clock_is_the_latest_time_ever_stored(
         self, store: RelationalStore, place: Place
@@ -390,6 +446,7 @@ class StoreContract:
             assert (new.events(0, 9), new.tokens()) == (changes.events, changes.tokens)
             assert new.key("k") == (changes.keys[0] if changes.keys else None)
             new.apply([Changes(events=(event(9, "a"),), keys=(key("l", "a"),))])
+            new.apply([Changes(webhooks=(webhook("v"),), deliveries=(delivery("v", 9),))])
         database = place.database()
         database.open()
         assert version_of(database) == len(MIGRATIONS)

@@ -11,7 +11,7 @@ from ffcluster.core.durable import Changes, Counters
 from ffcluster.core.model import JobId, WorkerId
 from ffcluster.store.batching import Batch
 from tests.store.entries import job, segment
-from tests.store.store_contract import attempt, event, key, worker
+from tests.store.store_contract import attempt, delivery, event, key, webhook, worker
 
 _NAMES = st.sampled_from("ab")
 
@@ -28,6 +28,7 @@ def effect(*changes: Changes) -> dict[str, Any]:
     held: dict[str, dict[Any, Any]] = {
         name: {} for name in ("jobs", "segments", "workers", "events", "keys", "attempts")
     }
+    held |= {"webhooks": {}, "deliveries": {}}
     counters = None
     for one in changes:
         for entry in one.jobs:
@@ -42,11 +43,19 @@ def effect(*changes: Changes) -> dict[str, Any]:
             held["keys"][name.key] = name
         for tried in one.attempts:
             held["attempts"][tried.epoch] = tried
+        for hook in one.webhooks:
+            held["webhooks"][hook.id] = hook
+        for told in one.deliveries:
+            held["deliveries"][told.webhook_id, told.event.number] = told
         counters = one.counters or counters
         for identity in one.removed_segments:
             held["segments"].pop(identity, None)
         for worker_id in one.removed_workers:
             held["workers"].pop(worker_id, None)
+        for hook_id in one.removed_webhooks:
+            held["webhooks"].pop(hook_id, None)
+            left = {k: v for k, v in held["deliveries"].items() if v.webhook_id != hook_id}
+            held["deliveries"] = left
         for job_id in one.removed_jobs:
             held["jobs"].pop(job_id, None)
             for name_of in ("segments", "keys", "attempts"):
@@ -69,6 +78,9 @@ def change(draw: st.DrawFn) -> Changes:
         "workers": (worker(other),),
         "events": (event(number, other),),
         "keys": (key(other, name, float(number)),),
+        "webhooks": (webhook(other),),
+        "deliveries": (delivery(other, number),),
+        "removed_webhooks": (name,),
         "counters": Counters(number + 1, 1),
         "removed_jobs": (JobId(other),),
         "removed_workers": (WorkerId(name),),
@@ -77,6 +89,8 @@ def change(draw: st.DrawFn) -> Changes:
     chosen = draw(st.sets(st.sampled_from(sorted(drawn)), max_size=4))
     if chosen & {"segments", "attempts", "keys"}:
         chosen.add("jobs")
+    if "deliveries" in chosen:
+        chosen.add("webhooks")
     return Changes(**{field: drawn[field] for field in chosen})
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ffcluster.core.durable import Changes, JobEntry, SegmentEntry
+from ffcluster.core.durable import Changes, JobEntry, SegmentEntry, WebhookEntry
 from ffcluster.core.media import MediaSummary, VideoFormat
 from ffcluster.core.model import ResultReport
 from ffcluster.core.timeline import TimeBase
@@ -83,6 +83,12 @@ def test_document_that_cannot_be_read_is_named(text: str, shown: str) -> None:
     with pytest.raises(StoreDamaged, match="JobEntry") as caught:
         from_document(text, JobEntry)
     assert shown in str(caught.value)
+
+
+def test_secret_of_a_webhook_is_in_no_error() -> None:
+    with pytest.raises(StoreDamaged) as caught:
+        from_document('{"id": "wh_1", "secret": "whsec_hunter2"}', WebhookEntry)
+    assert "hunter2" not in f"{caught.value.message} {caught.value.detail}"
 
 
 def test_latest_time_is_the_last_at_which_anything_happened() -> None:

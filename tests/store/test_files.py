@@ -38,6 +38,20 @@ def test_blocks_in_order_make_the_whole_file(incoming: IncomingFile) -> None:
     assert incoming.path.read_bytes() == DATA
 
 
+def test_file_without_an_announced_hash_is_settled_only_when_every_byte_is_there(
+    incoming: IncomingFile,
+) -> None:
+    incoming.expect(len(DATA))
+    incoming.write(0, DATA[:600])
+    incoming.settle()
+    assert not incoming.whole
+    incoming.write(600, DATA[600:])
+    incoming.settle()
+    assert incoming.sha256 == SHA
+    incoming.settle()
+    assert incoming.whole
+
+
 # The time a disk takes for fsync is anybody's guess.
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1024), st.integers(0, 1024)), max_size=20))
