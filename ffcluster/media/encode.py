@@ -34,6 +34,8 @@ from ffcluster.media.platform import remove
 from ffcluster.media.progress import Progress
 from ffcluster.media.runner import Finished, Runner, Running
 
+# Lines of what an encoder said that are kept with a result.
+_LOG_LINES = 10
 # What ENOSPC and EDQUOT are called in the C locale.
 _NO_SPACE = ("No space left on device", "Disk quota exceeded")
 
@@ -135,6 +137,7 @@ class PieceEncoder:
             argv=command.redacted(),
             ffmpeg=self._build.version,
             encode_s=encoded.elapsed_s,
+            log_tail=tuple(encoded.stderr_tail.splitlines()[-_LOG_LINES:]),
         )
 
     async def _ffmpeg(
