@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.client import (
@@ -28,6 +27,7 @@ from zope.interface import implementer
 
 from ffcluster import __version__
 from ffcluster.errors import (
+    Forbidden,
     NotFound,
     PeerFull,
     Refused,
@@ -39,6 +39,7 @@ from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.bulk_files import FetchedFile, SentFile
 from ffcluster.net.patience import bounded
 from ffcluster.net.ranges import Block, digest_header
+from ffcluster.net.threads import in_thread
 from ffcluster.net.tokens import authorization
 
 _UNPROCESSABLE = 422
@@ -127,7 +128,9 @@ class _FileReceiver(Protocol):
         self._writing = True
         if self._ended is None and self.transport is not None:
             self.transport.pauseProducing()
-        deferToThread(self._target.append, data).addCallbacks(self._written, self._failed)
+        in_thread(self._reactor, self._target.append, data).addCallbacks(
+            self._written, self._failed
+        )
 
     def _written(self, _: object) -> None:
         self._writing = False
@@ -203,11 +206,11 @@ class BulkClient:
         """
         target = FetchedFile(path_on_disk, size_bytes)
         try:
-            await deferToThread(target.open)
+            await in_thread(self._reactor, target.open)
             await self._fetch_rest(path, target, size_bytes, on_bytes)
-            await deferToThread(target.prove, sha256)
+            await in_thread(self._reactor, target.prove, sha256)
         finally:
-            await deferToThread(target.close)
+            await in_thread(self._reactor, target.close)
 
     async def _fetch_rest(
         self, path: str, target: FetchedFile, size_bytes: int, on_bytes: OnBytes | None
@@ -262,17 +265,17 @@ class BulkClient:
             NotFound, Unauthorized, Refused, Unreachable: The coordinator's answer, or none.
         """
         try:
-            file = await deferToThread(source.open, "rb")
+            file = await in_thread(self._reactor, source.open, "rb")
         except OSError as error:
             raise TransferFailed(message=f"Cannot read {source}: {error.strerror}.") from error
         try:
             sent = SentFile(file)
             offset, whole = await self._offset(path) if resumed else (0, False)
             if whole:
-                return await deferToThread(sent.proof)
+                return await in_thread(self._reactor, sent.proof)
             return await self._put_rest(path, sent, offset, block_bytes, on_bytes)
         finally:
-            await deferToThread(file.close)
+            await in_thread(self._reactor, file.close)
 
     async def _put_rest(
         self,
@@ -290,14 +293,14 @@ class BulkClient:
             offset = min(offset, max(0, source.size_bytes - 1))
             error: Exception | None = None
             # A file that cannot be read fails at once: trying again is for the way, not the disk.
-            data = await deferToThread(source.block, offset, block_bytes)
+            data = await in_thread(self._reactor, source.block, offset, block_bytes)
             try:
                 offset, whole = await self._put_block(path, offset, data, source)
             except _Rejected as rejected:
                 rejections += 1
                 if rejections > _REJECTIONS:
                     raise
-                await deferToThread(source.restart)
+                await in_thread(self._reactor, source.restart)
                 error, (offset, whole) = rejected, await self._offset(path)
                 tries = -1  # it counts as a rejection
             except (*_BROKEN, Unreachable) as broken:
@@ -305,7 +308,7 @@ class BulkClient:
             if on_bytes is not None:
                 on_bytes(offset, source.size_bytes)
             if whole:
-                return await deferToThread(source.proof)
+                return await in_thread(self._reactor, source.proof)
             tries = 0 if offset > before else tries + 1
             if error is not None or tries:
                 await self._pause_or_give_up(path, tries, error)
@@ -360,6 +363,8 @@ def _refusal(code: int, path: str, said: str) -> Exception:
     what = f"{path}: {code} {said}".strip()
     if code == http.UNAUTHORIZED:
         return Unauthorized(message=what, advice="Give the coordinator's token.")
+    if code == http.FORBIDDEN:
+        return Forbidden(message=what)
     if code == http.NOT_FOUND:
         return NotFound(message=what)
     if code == _UNPROCESSABLE:

@@ -156,25 +156,9 @@ class _Blob(Resource):
         except ProtocolError as error:
             request.setHeader("content-range", f"bytes */{found.size_bytes}")
             return _refuse(request, http.REQUESTED_RANGE_NOT_SATISFIABLE, error.message)
-        start, stop = wanted or (0, found.size_bytes)
-        request.setResponseCode(http.PARTIAL_CONTENT if wanted else http.OK)
-        if wanted:
-            request.setHeader("content-range", f"bytes {start}-{stop - 1}/{found.size_bytes}")
         request.setHeader("content-type", "application/octet-stream")
-        request.setHeader("content-length", str(stop - start))
-        request.setHeader("accept-ranges", "bytes")
-        request.setHeader("repr-digest", digest_header(found.sha256))
-        if request.method == b"HEAD" or stop == start:
-            return b""
-        _run(request, self._send(request, found.path, start, stop))
+        _run(request, _send(request, found, wanted))
         return NOT_DONE_YET
-
-    async def _send(self, request: Request, path: Path, start: int, stop: int) -> None:
-        file = await deferToThread(_open_at, path, start)
-        if request.channel is None:
-            file.close()
-            return
-        await _FileSender(request, file, stop - start).start()
 
     def render_HEAD(self, request: Request) -> int | bytes:
         incoming = self._shelf.writable(self._kind, self._name)
@@ -203,6 +187,41 @@ class _Blob(Resource):
         request.setHeader("upload-offset", str(incoming.offset))
         request.setHeader("upload-complete", "?1" if incoming.whole else "?0")
         request.setResponseCode(http.CREATED if incoming.whole else http.NO_CONTENT)
+
+
+async def send_file(request: Request, found: Readable, wanted: tuple[int, int] | None) -> None:
+    """Answer a GET or HEAD with a file, and finish it; type and name are set by the caller.
+
+    Args:
+        request: What is answered.
+        found: The file.
+        wanted: The bytes (start, stop) that are asked for, or None for all.
+
+    Raises:
+        OSError: It cannot be opened; nothing was answered yet.
+        TransferFailed: The answer was begun, and is not whole.
+    """
+    await _send(request, found, wanted)
+    if request.channel is not None:
+        request.finish()
+
+
+async def _send(request: Request, found: Readable, wanted: tuple[int, int] | None) -> None:
+    start, stop = wanted or (0, found.size_bytes)
+    empty = request.method == b"HEAD" or stop == start
+    file = None if empty else await deferToThread(_open_at, found.path, start)
+    request.setResponseCode(http.PARTIAL_CONTENT if wanted else http.OK)
+    if wanted:
+        request.setHeader("content-range", f"bytes {start}-{stop - 1}/{found.size_bytes}")
+    request.setHeader("content-length", str(stop - start))
+    request.setHeader("accept-ranges", "bytes")
+    request.setHeader("repr-digest", digest_header(found.sha256))
+    if file is None:
+        request.write(b"")
+    elif request.channel is None:
+        file.close()
+    else:
+        await _FileSender(request, file, stop - start).start()
 
 
 def _open_at(path: Path, offset: int) -> BinaryIO:

@@ -9,66 +9,30 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from random import random
 from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
 
 from ffcluster.core.model import JobRequest
 from ffcluster.core.receipts import JobReceipt
 from ffcluster.core.views import JobView, WorkerView
 from ffcluster.errors import Conflict, SourceMissing, TransferFailed, Unreachable
 from ffcluster.net import messages
+from ffcluster.net.access import Scope, TokenView
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.bulk_client import BulkClient, OnBytes
 from ffcluster.net.client_session import ClientSession, Reply
-from ffcluster.net.session import BackOff
-
-# Told why the coordinator cannot be reached, at every try; and None once it is reached again.
-OnOutage = Callable[[Unreachable | None], None]
+from ffcluster.net.outage import OnOutage, Outage, nobody
+from ffcluster.net.threads import in_thread
 
 _Answer = TypeVar("_Answer")
-_RETRY_BASE_S = 0.5
-_RETRY_LIMIT_S = 10.0
 # A submission whose answer was lost is worth some tries: the key keeps it from being made twice.
 _SUBMIT_PATIENCE_S = 30.0
 # The first version that knows pausing, receipts, priorities and idempotency keys.
 _CONTROL = 2
-
-
-def _nobody(_: Unreachable | None) -> None:
-    """Tell nobody of an outage."""
-
-
-class _Outage:
-    """How long the coordinator has been away, and when to look for it again."""
-
-    def __init__(self, patience_s: float, on_outage: OnOutage) -> None:
-        self._patience_s = patience_s
-        self._on_outage = on_outage
-        self._began: float | None = None
-        self._back_off = BackOff(_RETRY_BASE_S, random, _RETRY_LIMIT_S)
-
-    def over(self) -> None:
-        """The coordinator answered."""
-        if self._began is not None:
-            self._began = None
-            self._back_off.succeeded()
-            self._on_outage(None)
-
-    def failed(self, error: Unreachable, now: float) -> float:
-        """It did not; say how many seconds to wait, or raise `error` at the end of patience."""
-        if self._began is None:
-            self._began = now
-        left_s = self._began + self._patience_s - now
-        if left_s <= 0.0:
-            raise error
-        self._on_outage(error)
-        return min(self._back_off.failed(), left_s)
 
 
 class CoordinatorClient:
@@ -109,6 +73,10 @@ class CoordinatorClient:
             raise
         return client
 
+    async def open(self) -> None:
+        """Open a session now, rather than when the next thing is asked; raises as `connect`."""
+        await self._open()
+
     async def _open(self) -> ClientSession:
         """The session that is open, or a new one."""
         await self._opening.acquire()
@@ -132,7 +100,7 @@ class CoordinatorClient:
         return await session.ask(make, expected)
 
     async def _persistently(
-        self, work: Callable[[ClientSession], Awaitable[_Answer]], outage: _Outage
+        self, work: Callable[[ClientSession], Awaitable[_Answer]], outage: Outage
     ) -> _Answer:
         """Do `work` in a session, and again in the next one whenever that is lost."""
         while True:
@@ -164,7 +132,7 @@ class CoordinatorClient:
 
         session = await self._open()
         patience_s = _SUBMIT_PATIENCE_S if session.welcome.protocol >= _CONTROL else 0.0
-        return await self._persistently(ask, _Outage(patience_s, _nobody))
+        return await self._persistently(ask, Outage(patience_s, nobody))
 
     async def jobs(self) -> list[JobView]:
         """All jobs, oldest first."""
@@ -262,7 +230,7 @@ class CoordinatorClient:
         job_id: str,
         on_update: Callable[[JobView], None],
         *,
-        on_outage: OnOutage = _nobody,
+        on_outage: OnOutage = nobody,
         patience_s: float = 0.0,
     ) -> JobView:
         """Follow a job until it ends, through sessions that are lost and coordinators that restart.
@@ -277,7 +245,7 @@ class CoordinatorClient:
             NotFound: There is none.
             Unreachable: The coordinator was away for longer than `patience_s`.
         """
-        outage = _Outage(patience_s, on_outage)
+        outage = Outage(patience_s, on_outage)
 
         def update(view: JobView) -> None:
             outage.over()
@@ -326,6 +294,41 @@ class CoordinatorClient:
     async def _control_worker(self, make: Callable[[int], Any], what: str) -> WorkerView:
         return (await self._control(make, messages.Worker, what)).worker
 
+    # --- tokens --------------------------------------------------------------------------------
+
+    async def add_token(self, name: str, scope: Scope) -> tuple[TokenView, str]:
+        """Make a token; return it and its secret, which is never told again.
+
+        Raises:
+            InvalidOption: The name or the scope cannot be used.
+            Conflict: The coordinator asks nobody for a token.
+            Forbidden: This client may not make tokens.
+        """
+        reply = await self._control(
+            lambda number: messages.AddToken(number, name, scope), messages.Token, "tokens"
+        )
+        return reply.token, reply.secret
+
+    async def tokens(self) -> list[TokenView]:
+        """All tokens that are good, and the latest that were revoked.
+
+        Raises:
+            Forbidden: This client may not see them.
+        """
+        return list((await self._control(messages.ListTokens, messages.Tokens, "tokens")).tokens)
+
+    async def revoke_token(self, token_id: str) -> TokenView:
+        """Let a token open nothing any more; what was begun with it ends.
+
+        Raises:
+            NotFound: There is none.
+            Forbidden: This client may not revoke tokens.
+        """
+        reply = await self._control(
+            lambda number: messages.RevokeToken(number, token_id), messages.Token, "tokens"
+        )
+        return reply.token
+
     # --- files ---------------------------------------------------------------------------------
 
     async def upload(self, path: Path, on_progress: OnBytes | None = None) -> str:
@@ -337,7 +340,7 @@ class CoordinatorClient:
             TransferFailed: It did not arrive whole.
         """
         try:
-            size = await deferToThread(_readable_size, path)
+            size = await in_thread(self._reactor, _readable_size, path)
         except OSError as error:
             raise SourceMissing(message=f"Cannot read {path}: {error.strerror}.") from error
         session = await self._open()
@@ -370,9 +373,9 @@ class CoordinatorClient:
                 sha256=outcome.sha256,
                 on_bytes=on_progress,
             )
-            await deferToThread(_put_in_place, partial, target)
+            await in_thread(self._reactor, _put_in_place, partial, target)
         except BaseException:
-            await deferToThread(partial.unlink, True)
+            await in_thread(self._reactor, partial.unlink, True)
             raise
 
     async def close(self) -> None:

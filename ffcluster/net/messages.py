@@ -6,11 +6,13 @@ keys are ignored, so that later versions may add some. Sizes are bounded by the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import attrs
 from attrs import validators
 
+from ffcluster.core.load import WorkerLoad
 from ffcluster.core.model import (
     Capability,
     Diagnosis,
@@ -23,6 +25,7 @@ from ffcluster.core.model import (
 from ffcluster.core.receipts import JobReceipt
 from ffcluster.core.views import JobView, WorkerView
 from ffcluster.errors import ErrorReport
+from ffcluster.net.access import Scope, TokenView
 
 SUBPROTOCOL = "ffcluster.v1"
 # Version 2 lets workers come back to attempts that they began in an earlier session.
@@ -99,9 +102,13 @@ class Welcome:
 
 @attrs.frozen
 class Heartbeat:
-    """Nothing new; the sender is alive. Sent when nothing else was for `heartbeat_s`."""
+    """Nothing new; the sender is alive. Sent when nothing else was for `heartbeat_s`.
+
+    A worker sends one whenever it has read its machine's `load` anew, too.
+    """
 
     TYPE: ClassVar[str] = "heartbeat"
+    load: WorkerLoad | None = None
 
 
 @attrs.frozen
@@ -381,6 +388,33 @@ class GetReceipt:
 
 
 @attrs.frozen
+class AddToken:
+    """Make a token that opens `scope`; answered by `token`, which alone ever tells its secret."""
+
+    TYPE: ClassVar[str] = "add_token"
+    request: int = attrs.field(validator=_REQUEST)
+    name: str = attrs.field(validator=_TEXT)
+    scope: Scope
+
+
+@attrs.frozen
+class ListTokens:
+    """Describe all tokens that are good, and the latest that are not; answered by `tokens`."""
+
+    TYPE: ClassVar[str] = "list_tokens"
+    request: int = attrs.field(validator=_REQUEST)
+
+
+@attrs.frozen
+class RevokeToken:
+    """Let a token open nothing any more, and end what was begun with it; answered by `token`."""
+
+    TYPE: ClassVar[str] = "revoke_token"
+    request: int = attrs.field(validator=_REQUEST)
+    token_id: str = attrs.field(validator=_TEXT)
+
+
+@attrs.frozen
 class WatchJob:
     """Describe one job now and whenever it changes, at most a few times a second, until it ends.
 
@@ -437,6 +471,25 @@ class Receipt:
 
 
 @attrs.frozen
+class Token:
+    """One token as it is now; `secret` is told once, when it was made."""
+
+    TYPE: ClassVar[str] = "token"
+    reply_to: int = attrs.field(validator=_REQUEST)
+    token: TokenView
+    secret: str = attrs.field(default="", repr=False)
+
+
+@attrs.frozen
+class Tokens:
+    """All tokens, in the order in which they were made."""
+
+    TYPE: ClassVar[str] = "tokens"
+    reply_to: int = attrs.field(validator=_REQUEST)
+    tokens: tuple[TokenView, ...]
+
+
+@attrs.frozen
 class Jobs:
     """All jobs as they are now."""
 
@@ -474,6 +527,44 @@ FromClient = (
     | DrainWorker
     | ResumeWorker
     | RemoveWorker
+    | AddToken
+    | ListTokens
+    | RevokeToken
 )
-ToClient = Heartbeat | UploadReady | Job | Jobs | Worker | Workers | Done | Receipt | Failure
+ToClient = (
+    Heartbeat
+    | UploadReady
+    | Job
+    | Jobs
+    | Worker
+    | Workers
+    | Done
+    | Receipt
+    | Token
+    | Tokens
+    | Failure
+)
 Message = Hello | Welcome | FromWorker | ToWorker | FromClient | ToClient
+
+# What a client's token must open for each of its requests.
+NEEDS: Mapping[type, Scope] = {
+    GetJob: Scope.VIEWER,
+    ListJobs: Scope.VIEWER,
+    WatchJob: Scope.VIEWER,
+    GetReceipt: Scope.VIEWER,
+    ListWorkers: Scope.VIEWER,
+    BeginUpload: Scope.CLIENT,
+    Submit: Scope.CLIENT,
+    CancelJob: Scope.CLIENT,
+    PauseJob: Scope.CLIENT,
+    ResumeJob: Scope.CLIENT,
+    RetryJob: Scope.CLIENT,
+    PrioritiseJob: Scope.CLIENT,
+    RemoveJob: Scope.CLIENT,
+    DrainWorker: Scope.CLIENT,
+    ResumeWorker: Scope.CLIENT,
+    RemoveWorker: Scope.CLIENT,
+    AddToken: Scope.ADMIN,
+    ListTokens: Scope.ADMIN,
+    RevokeToken: Scope.ADMIN,
+}

@@ -15,6 +15,9 @@ from typing import Any
 
 import attrs
 
+from ffcluster.client import Client
+from ffcluster.interfaces.cli.output import plain
+
 _READY = re.compile(r"coordinator listens on \S+ port (\d+)")
 _START_LIMIT_S = 60.0
 
@@ -94,6 +97,7 @@ class Cluster:
     coordinator: subprocess.Popen[bytes] | None = None
     workers: dict[str, subprocess.Popen[bytes]] = attrs.field(factory=dict)
     port: int = 0
+    _client: Client | None = None
 
     @property
     def url(self) -> str:
@@ -156,11 +160,29 @@ class Cluster:
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Describe a job with all its segments."""
-        (found,) = self.ask("job", job_id, "--segments")
+        found: dict[str, Any] = plain(self.client.job(job_id, segments=True))
         return found
+
+    def described_workers(self) -> list[dict[str, Any]]:
+        """Describe every worker."""
+        return [plain(worker) for worker in self.client.workers()]
+
+    def wait(self, job_id: str, state: str = "Completed") -> None:
+        """Wait until a job has ended, and see that it did so in this way."""
+        assert self.client.wait(job_id, patience_s=60.0).state == state
+
+    @property
+    def client(self) -> Client:
+        """A client in this process: asking costs no process, which would take from the encoders."""
+        if self._client is None:
+            self._client = Client(self.url, token=self.env.get("FFCLUSTER_TOKEN"))
+        return self._client
 
     def stop(self) -> None:
         """End everything that was started, by pid, whatever state it is in."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
         every = [*self.workers.values(), self.coordinator]
         for process in every:
             if process is not None and process.poll() is None:

@@ -363,8 +363,8 @@ def test_decoding_on_a_device_that_fails_is_done_by_the_cpu_in_the_same_attempt(
 def test_operators_see_why_a_worker_has_no_hardware(
     cluster: Cluster, film: Path, broken: Path
 ) -> None:
-    wait_for("both workers", lambda: len(cluster.ask("workers")) == 2)
-    (gpu,) = [row for row in cluster.ask("workers") if row["name"] == "gpu"]
+    wait_for("both workers", lambda: len(cluster.described_workers()) == 2)
+    (gpu,) = [row for row in cluster.described_workers() if row["name"] == "gpu"]
     assert gpu["capabilities"][0]["device_name"] == "Fake 4000"
     assert "fake" in {plugin["name"] for plugin in gpu["plugins"]}
     shown = run("workers", "cpu", "--coordinator", cluster.url).stdout

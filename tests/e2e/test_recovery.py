@@ -56,11 +56,9 @@ def committed(document: dict[str, Any]) -> dict[int, str]:
 def in_the_middle(cluster: Cluster, film: Path, name: str) -> str:
     """Submit a job and wait until part of it is committed and part of it is not."""
     job_id = cluster.submit(film, name, *SLOW)
-
-    def half() -> object:
-        return cluster.job(job_id)["segments_committed"] >= 1
-
-    wait_for("the first committed segment", half)
+    for view in cluster.client.watch(job_id):
+        if view.segments_committed:
+            break
     assert cluster.job(job_id)["state"] == "Processing"
     return job_id
 
@@ -73,7 +71,7 @@ def kill(cluster: Cluster) -> None:
 
 def assert_went_on(cluster: Cluster, job_id: str, before: dict[int, str]) -> None:
     """The job is completed, nothing that was committed was made again, and no attempt was lost."""
-    cluster.ask("wait", job_id)
+    cluster.wait(job_id)
     after = receipt(cluster, job_id)
     assert after["state"] == "Completed"
     assert before.items() <= committed(after).items()
@@ -121,7 +119,7 @@ def test_a_completed_job_is_remembered_and_its_file_can_still_be_fetched(
     cluster.start(*FAST)
     cluster.add_worker("one", "--reconnect-delay", "0.2")
     job_id = cluster.submit(film, "done.mkv", "--preset", "ultrafast", "--gop", "25")
-    cluster.ask("wait", job_id)
+    cluster.wait(job_id)
     before = receipt(cluster, job_id)
     kill(cluster)
     cluster.start(*FAST)
@@ -141,7 +139,7 @@ def test_an_upload_outlives_the_coordinator_as_long_as_its_job_needs_it(
     kill(cluster)
     cluster.start(*FAST)
     cluster.add_worker("one", "--reconnect-delay", "0.2")
-    cluster.ask("wait", submitted["id"])
+    cluster.wait(submitted["id"])
     assert_exact(film, cluster.outputs / "uploaded.mkv", pictures_too=True)
     blobs = cluster.directory / "state" / "blobs"
     wait_for("the end of the blobs", lambda: not [p for p in blobs.rglob("*") if p.is_file()], 10)

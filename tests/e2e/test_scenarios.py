@@ -74,7 +74,7 @@ def test_a_film_given_to_the_server_is_made_when_the_workers_have_come(
     assert_exact(film, output, pictures_too=True)
     # A second file of that name gets a number; nothing is overwritten.
     before = output.read_bytes()
-    cluster.ask("wait", cluster.submit(film, "mine.mp4", *QUICK))
+    cluster.wait(cluster.submit(film, "mine.mp4", *QUICK))
     assert (cluster.outputs / "mine-2.mp4").exists()
     assert output.read_bytes() == before
 
@@ -87,7 +87,7 @@ def test_two_jobs_at_once_share_the_workers_and_both_are_exact(
     cluster.add_worker("two")
     ids = [cluster.submit(film, f"{n}.mkv", "--lossless", *QUICK) for n in range(2)]
     for number, job_id in enumerate(ids):
-        cluster.ask("wait", job_id)
+        cluster.wait(job_id)
         assert cluster.job(job_id)["state"] == "Completed"
         assert_exact(film, cluster.outputs / f"{number}.mkv", pictures_too=True)
 
@@ -98,7 +98,7 @@ def test_a_worker_that_joins_late_takes_part(cluster: Cluster, film: Path) -> No
     job_id = cluster.submit(film, "late.mkv", *SLOW)
     wait_for("a start", lambda: cluster.job(job_id)["state"] in ("Benchmarking", "Processing"))
     cluster.add_worker("late", "--slots", "1")
-    cluster.ask("wait", job_id)
+    cluster.wait(job_id)
     done = cluster.job(job_id)
     assert {row["worker"] for row in done["shares"] if row["frames"]} == {"early", "late"}
     assert_exact(film, cluster.outputs / "late.mkv")
@@ -132,7 +132,7 @@ def test_a_worker_killed_in_mid_segment_costs_nothing_but_time(
     below = descendants(victim.pid)
     victim.kill()
     wait_for("the end of its encoder", lambda: not any(is_alive(pid) for pid in below), 10)
-    cluster.ask("wait", job_id)
+    cluster.wait(job_id)
     done = cluster.job(job_id)
     assert done["state"] == "Completed"
     # Its lease may still run when another has made what it had.
@@ -145,7 +145,7 @@ def test_a_worker_killed_in_mid_segment_costs_nothing_but_time(
     ]
     assert {"failed", "superseded"} & set(ends)
     assert_exact(film, cluster.outputs / "killed.mkv")
-    (lost,) = [row for row in cluster.ask("workers") if row["name"] == "dies"]
+    (lost,) = [row for row in cluster.described_workers() if row["name"] == "dies"]
     assert lost["state"] in ("Absent", "Disconnected")
 
 
@@ -159,7 +159,7 @@ def test_a_crashed_ffmpeg_is_retried(cluster: Cluster, film: Path) -> None:
 
     (pid, *_) = wait_for("an encoder", encoder)  # type: ignore[misc]
     os.kill(pid, signal.SIGSEGV)
-    cluster.ask("wait", job_id)
+    cluster.wait(job_id)
     assert cluster.job(job_id)["retries"] == 1
     assert_exact(film, cluster.outputs / "retried.mkv")
 
@@ -175,7 +175,7 @@ def test_a_cancelled_job_ends_its_encoders_and_leaves_no_file(cluster: Cluster, 
     wait_for("clean directories", lambda: not list(cluster.outputs.iterdir()), 10)
     assert not list((cluster.directory / "state" / "jobs").iterdir())
     # The worker is free for the next job.
-    cluster.ask("wait", cluster.submit(film, "next.mkv", *QUICK))
+    cluster.wait(cluster.submit(film, "next.mkv", *QUICK))
     assert [path.name for path in cluster.outputs.iterdir()] == ["next.mkv"]
 
 
@@ -192,7 +192,7 @@ def test_a_terminated_worker_finishes_its_segment_and_exits_0(cluster: Cluster, 
     wait_for("work on the leaving worker", encoding)
     leaving.terminate()
     assert leaving.wait(60) == 0
-    cluster.ask("wait", job_id)
+    cluster.wait(job_id)
     done = cluster.job(job_id)
     assert done["retries"] == 0
     (share,) = [row for row in done["shares"] if row["worker"] == "leaves"]
@@ -210,7 +210,7 @@ def test_a_worker_out_of_time_gives_its_segment_back_and_exits_0(
     assert leaving.wait(20) == 0
     wait_for("the wait", lambda: cluster.job(job_id)["state"] == "WaitingForClients")
     cluster.add_worker("helps")
-    cluster.ask("wait", job_id)
+    cluster.wait(job_id)
     assert cluster.job(job_id)["retries"] == 0
     assert_exact(film, cluster.outputs / "returned.mkv")
 
@@ -250,7 +250,7 @@ def test_without_exactly_the_result_says_that_it_is_not_proven(
     cluster.start("--required-clients", "1", "--exactly=false", *FAST)
     cluster.add_worker("one")
     job_id = cluster.submit(film, "trusted.mkv", *QUICK)
-    cluster.ask("wait", job_id)
+    cluster.wait(job_id)
     outcome = cluster.job(job_id)["outcome"]
     assert outcome["proven"] is False
     assert "not proven" in outcome["notes"][0]

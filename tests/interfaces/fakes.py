@@ -35,9 +35,11 @@ from ffcluster.errors import Code, ErrorReport, FfclusterError, NotFound, Unreac
 from ffcluster.interfaces.cli.main import cli
 from ffcluster.interfaces.cli.output import Exit, Output
 from ffcluster.interfaces.cli.runtime import LocalCluster, Main, Runtime
+from ffcluster.net.access import Scope, TokenView
 
 JOB_ID = "job1"
 CONTENT = b"an encoded film"
+SECRET = "ffc_ab12_not-so-secret"
 
 
 def job_spec(name: str = "out.mp4") -> JobSpec:
@@ -74,6 +76,10 @@ def worker_view() -> WorkerView:
         platform="Linux x86_64", ffmpeg="9.0.2", cpus=8,
         capabilities=(Capability("libx264", Codec.H264, slots=8),),
     )  # fmt: skip
+
+
+def token_view(name: str = "attic", scope: Scope = Scope.WORKER) -> TokenView:
+    return TokenView("ab12", name, scope, 1.0)
 
 
 def an_attempt(
@@ -132,11 +138,12 @@ class FakeClient:
     outages: Sequence[Unreachable | None] = ()
     written: JobReceipt = attrs.field(factory=lambda: a_receipt())
     staff: Sequence[WorkerView] = attrs.field(factory=lambda: [worker_view()])
+    issued: Sequence[TokenView] = attrs.field(factory=lambda: [token_view()])
     patience_s: float | None = None
     said: list[str] = attrs.field(factory=list)
     requests: list[JobRequest] = attrs.field(factory=list)
 
-    async def submit(self, request: JobRequest) -> JobView:
+    async def request(self, request: JobRequest) -> JobView:
         self._say("submit")
         self.requests.append(request)
         return job_view("Queued", frames_done=0)
@@ -184,6 +191,10 @@ class FakeClient:
         self._say("receipt")
         return self.written
 
+    async def report(self, job_id: str) -> str:
+        self._say("report")
+        return f"<!DOCTYPE html>job {job_id}\n"
+
     async def _change(self, what: str, job_id: str, **changes: Any) -> JobView:
         self._say(f"{what} {job_id}")
         return job_view(**changes)
@@ -203,7 +214,19 @@ class FakeClient:
     async def remove_worker(self, worker_id: str) -> None:
         self._say(f"remove {worker_id}")
 
-    async def watch(
+    async def add_token(self, name: str, scope: Scope) -> tuple[TokenView, str]:
+        self._say(f"add token {name} {scope.value}")
+        return token_view(name, scope), SECRET
+
+    async def tokens(self) -> Sequence[TokenView]:
+        self._say("tokens")
+        return self.issued
+
+    async def revoke_token(self, token_id: str) -> TokenView:
+        self._say(f"revoke {token_id}")
+        return attrs.evolve(token_view(), id=token_id, revoked_at=2.0)
+
+    async def wait(
         self,
         job_id: str,
         on_update: Callable[[JobView], None],
@@ -211,7 +234,7 @@ class FakeClient:
         on_outage: Callable[[Unreachable | None], None],
         patience_s: float,
     ) -> JobView:
-        self._say("watch")
+        self._say("wait")
         self.patience_s = patience_s
         on_update(job_view("WaitingForClients", frames_done=0, reason="1 of 2 workers"))
         on_update(job_view())

@@ -55,7 +55,7 @@ def test_encoding_here_puts_the_file_in_its_place_and_removes_all_else(
     assert result.exit_code == 0, result.output
     assert target.read_bytes() == CONTENT
     assert left_behind(source, target) == []
-    assert client.said == ["start 1", "submit", "watch"]
+    assert client.said == ["start 1", "submit", "wait"]
     assert "100 frames, every frame proven by decoding" in result.stdout
     assert "attic: 2 segments" in result.stdout
 
@@ -77,7 +77,7 @@ def test_encoding_there_uploads_follows_and_downloads(source: Path, target: Path
     assert result.exit_code == 0, result.output
     assert target.read_bytes() == CONTENT
     assert client.said == [
-        f"connect {URL} None", "upload", "submit", "watch", "download", "close",
+        f"connect {URL} None", "upload", "submit", "wait", "download", "close",
     ]  # fmt: skip
     assert client.requests[0].upload_id == "upload1"
     assert client.requests[0].server_path is None
@@ -143,7 +143,7 @@ def test_coordinator_that_stays_away_ends_with_4_and_says_how_to_go_on(
     source: Path, target: Path
 ) -> None:
     class Away(FakeClient):
-        async def watch(self, *_: Any, **how: Any) -> JobView:
+        async def wait(self, *_: Any, **how: Any) -> JobView:
             self.patience_s = how["patience_s"]
             raise Unreachable(message="gone")
 

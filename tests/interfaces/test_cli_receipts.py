@@ -57,6 +57,25 @@ def test_receipt_replaces_a_file_only_when_told_to(tmp_path: Path) -> None:
     assert path.read_text() != "precious"
 
 
+def test_report_goes_to_a_file_and_replaces_none_unless_told_to(tmp_path: Path) -> None:
+    client, path = FakeClient(), tmp_path / "report.html"
+    result = invoke(client, "job", "job1", "--report", path)
+    assert result.exit_code == 0
+    assert path.read_text() == "<!DOCTYPE html>job job1\n"
+    assert client.said[1:] == ["report", "close"]
+    assert invoke(client, "job", "job1", "--report", path).exit_code == 2
+    assert invoke(client, "job", "job1", "--report", path, "--overwrite").exit_code == 0
+    (line,) = objects(invoke(client, "job", "job1", "--json", "--report", path, "--overwrite"))
+    assert (line["job"], line["path"]) == ("job1", str(path))
+
+
+@pytest.mark.parametrize("option", ["--receipt", "--segments", "--attempts"])
+def test_report_is_written_alone(tmp_path: Path, option: str) -> None:
+    path = tmp_path / "report.html"
+    assert invoke(FakeClient(), "job", "job1", "--report", path, option).exit_code == 2
+    assert not path.exists()
+
+
 def test_receipt_for_programs_is_in_the_result(tmp_path: Path) -> None:
     (line,) = objects(invoke(FakeClient(), "job", "job1", "--json", "--receipt"))
     assert line["type"] == "result"

@@ -327,7 +327,8 @@ def test_every_command_and_option_is_documented() -> None:
     for name in _COMMANDS:
         assert f"`{name}" in text, name
     for command in (
-        "encode", "plan", "verify", "submit", "wait", "doctor", "benchmark", "plugins",
+        "encode", "plan", "verify", "submit", "wait", "doctor", "benchmark", "plugins", "top",
+        "events", "profiles",
     ):  # fmt: skip
         found = cli.get_command(context, command)
         assert found is not None

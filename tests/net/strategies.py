@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 from hypothesis import strategies as st
 
+from ffcluster.core.load import GpuLoad, WorkerLoad
 from ffcluster.core.timeline import FrameRange, TimeBase
 from ffcluster.net import messages
 
@@ -28,6 +29,7 @@ _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "job_id": _IDS,
     "upload_id": _IDS,
     "worker_id": _IDS,
+    "token_id": _IDS,
     "path": _PATHS,
     "upload": _PATHS,
     "sha256": st.text("0123456789abcdef", min_size=64, max_size=64),
@@ -40,7 +42,19 @@ _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "block_bytes": st.integers(1, 2**53 - 1),
     "protocols": st.lists(st.integers(0, 99), max_size=16).map(tuple),
 }
+_PERCENT = st.floats(0.0, 100.0)
+_GPUS = st.builds(
+    GpuLoad,
+    _TEXT,
+    st.none() | _PERCENT,
+    st.none() | _COUNTS,
+    st.none() | _COUNTS,
+    st.none() | st.floats(-100.0, 300.0),
+)
 _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
+    WorkerLoad: st.builds(
+        WorkerLoad, _PERCENT, _COUNTS, _COUNTS, st.lists(_GPUS, max_size=3).map(tuple)
+    ),
     int: _COUNTS,
     float: st.floats(allow_nan=False, allow_infinity=False),
     str: _TEXT,

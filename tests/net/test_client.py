@@ -11,8 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from ffcluster.core.model import JobRequest
 from ffcluster.errors import Conflict, NotFound, Refused, SourceMissing, Unreachable
-from ffcluster.net import client as client_module
-from ffcluster.net import client_session, codec, messages
+from ffcluster.net import client_session, codec, messages, outage
+from ffcluster.net.access import Caller
 from ffcluster.net.client import CoordinatorClient
 from ffcluster.net.client_session import ClientSession
 from ffcluster.net.session import SILENCE_LIMIT_S
@@ -165,7 +165,7 @@ class Outages(SocketCase):
 
     async def setUp(self) -> None:
         await super().setUp()
-        self.patch(client_module, "_RETRY_BASE_S", 0.01)
+        self.patch(outage, "_RETRY_BASE_S", 0.01)
         self.desk.known_jobs = {"job1": view("job1", "Processing")}
         self.states: list[str] = []
         self.outages: list[Unreachable | None] = []
@@ -282,9 +282,9 @@ class Control(SocketCase):
         self.peers: list[ScriptedPeer] = []
         self.answers: dict[str, Callable[[int], Any]] = {}
         await super().setUp()
-        self.patch(client_module, "_RETRY_BASE_S", 0.01)
+        self.patch(outage, "_RETRY_BASE_S", 0.01)
 
-    def make_session(self) -> Any:
+    def make_session(self, caller: Caller) -> Any:
         self.peers.append(ScriptedPeer(self.answers, self.protocols))
         return self.peers[-1]
 

@@ -15,7 +15,15 @@ import pytest
 
 from ffcluster import converting
 from ffcluster.net import bulk_client, codec, messages, session, site, websocket
-from ffcluster.services import attempt, coordinator, housekeeping, reception, shelf, workbench
+from ffcluster.services import (
+    attempt,
+    coordinator,
+    housekeeping,
+    reception,
+    shelf,
+    tokens,
+    workbench,
+)
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 MESSAGES: tuple[type, ...] = typing.get_args(messages.Message)
@@ -151,6 +159,9 @@ def test_limits_are_those_of_the_code() -> None:
         f"still has of earlier sessions; at most {messages.MAX_HELD:,}.",
         f"\N{MINUS SIGN}{messages.MAX_PRIORITY:,} to {messages.MAX_PRIORITY:,}",
         f"| {websocket.CLOSE_PROTOCOL} |",
+        f"| {websocket.CLOSE_FORBIDDEN} |",
+        f"the latest {tokens._REVOKED_SHOWN} that were revoked",
+        f"1 to {tokens.MAX_NAME} printable characters",
         f"| connections | {coordinator._MAX_CONNECTIONS:,} |",
         f"whole within {site._HEADER_DEADLINE_S:g} s",
         f"whole within {site._BODY_DEADLINE_S:g} s",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ffcluster.core.views import JobView
+from ffcluster.interfaces.cli import completing
 from ffcluster.interfaces.cli.following import with_client
 from ffcluster.interfaces.cli.options import PRIORITY, FfclusterCommand, coordinator_options
 from ffcluster.interfaces.cli.output import Exit, Output
@@ -34,7 +35,7 @@ def _changed(
 
 
 @click.command(cls=FfclusterCommand, short_help="Cancel a job.")
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=completing.open_job)
 @coordinator_options()
 @click.pass_obj
 def cancel(
@@ -48,7 +49,7 @@ def cancel(
 
 
 @click.command(cls=FfclusterCommand, short_help="Start nothing more of a job.")
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=completing.open_job)
 @coordinator_options()
 @click.pass_obj
 def pause(
@@ -62,7 +63,7 @@ def pause(
 
 
 @click.command(cls=FfclusterCommand, short_help="Go on with a paused job.")
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=completing.paused_job)
 @coordinator_options()
 @click.pass_obj
 def resume(
@@ -73,7 +74,7 @@ def resume(
 
 
 @click.command(cls=FfclusterCommand, short_help="Go on with a job that failed, or begin it anew.")
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=completing.failed_job)
 @coordinator_options()
 @click.pass_obj
 def retry(
@@ -94,7 +95,7 @@ def retry(
     # A priority below 0 is no option.
     context_settings={"ignore_unknown_options": True},
 )
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=completing.open_job)
 @click.argument("priority", metavar="PRIORITY", type=PRIORITY)
 @coordinator_options()
 @click.pass_obj
@@ -118,7 +119,7 @@ def prioritise(
 
 
 @click.command(cls=FfclusterCommand, short_help="Forget a job that has ended.")
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=completing.ended_job)
 @coordinator_options()
 @click.pass_obj
 def remove(

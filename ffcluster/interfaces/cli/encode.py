@@ -12,6 +12,7 @@ import click
 from ffcluster.core.model import JobRequest
 from ffcluster.core.views import JobView
 from ffcluster.errors import InvalidOption, Unreachable
+from ffcluster.interfaces.cli import completing
 from ffcluster.interfaces.cli.files import check_source, check_target, publish
 from ffcluster.interfaces.cli.following import fetch, follow, submit_source, unless
 from ffcluster.interfaces.cli.options import (
@@ -48,7 +49,7 @@ class EncodeOrder:
 
 
 @click.command(cls=FfclusterCommand, short_help="Encode INPUT into OUTPUT.")
-@click.argument("source", metavar="INPUT")
+@click.argument("source", metavar="INPUT", shell_complete=completing.file)
 @click.argument("target", metavar="OUTPUT", type=click.Path(path_type=Path, dir_okay=False))
 @coordinator_options(required=False)
 @click.option("--on-server", is_flag=True, help="INPUT is a path that the coordinator can read.")
@@ -80,6 +81,10 @@ def encode(
 
     The suffix of OUTPUT chooses the container: mp4, mov, mkv or webm. Without --coordinator the
     work is done here, by a coordinator and workers that live only as long as the command.
+
+    \b
+    ffcluster encode film.mkv film.mp4 --codec hevc --quality 24
+    ffcluster encode film.mkv film.mp4 --coordinator ws://HOST:5001 --token-file FILE
     """
     options: JobOptions = given.pop("options")
     order = EncodeOrder(source=source, target=target.absolute(), options=options, **given)
@@ -127,7 +132,7 @@ async def _encode_here(reactor: Any, runtime: Runtime, order: EncodeOrder, outpu
     try:
         source = Path(order.source).absolute()
         request = order.options.request(source.name, order.target.name, server_path=str(source))
-        view = await cluster.client.submit(request)
+        view = await cluster.client.request(request)
         output.emit("job", job=view)
         view = await unless(cluster.broken, follow(cluster.client, view, progress))
         if view.outcome is not None:

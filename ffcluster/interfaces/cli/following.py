@@ -25,7 +25,7 @@ async def submit_source(
             Path(source), lambda done, total: progress.transfer("upload", done, total)
         )
         request = attrs.evolve(request, upload_id=upload_id)
-    view = await client.submit(request)
+    view = await client.request(request)
     output.emit("job", job=view)
     return view
 
@@ -48,7 +48,7 @@ async def follow(
         progress: Where to show it.
         patience_s: How long to look for a coordinator that went away.
     """
-    return await client.watch(
+    return await client.wait(
         view.id, progress.job, on_outage=progress.outage, patience_s=patience_s
     )
 

@@ -9,6 +9,7 @@ import click
 
 from ffcluster.core.views import JobView
 from ffcluster.errors import InvalidOption
+from ffcluster.interfaces.cli import completing
 from ffcluster.interfaces.cli.files import check_source, check_target, write_text
 from ffcluster.interfaces.cli.following import fetch, follow, submit_source, with_client
 from ffcluster.interfaces.cli.machines import device_in_words
@@ -34,7 +35,7 @@ from ffcluster.interfaces.cli.runtime import Client, Runtime
 
 
 @click.command(cls=FfclusterCommand, short_help="Hand INPUT to a coordinator and return.")
-@click.argument("source", metavar="INPUT")
+@click.argument("source", metavar="INPUT", shell_complete=completing.file)
 @click.argument("name", metavar="[NAME]", required=False)
 @coordinator_options()
 @click.option("--on-server", is_flag=True, help="INPUT is a path that the coordinator can read.")
@@ -58,6 +59,10 @@ def submit(
 
     NAME is the output's file name; its suffix chooses the container. Without it the coordinator's
     --file-name-output counts. `ffcluster wait` follows the job and fetches the file.
+
+    \b
+    ffcluster submit film.mkv film.mp4 --codec hevc --quality 24
+    ffcluster submit /films/film.mkv --on-server --priority 10
     """
     if not on_server:
         check_source(Path(source))
@@ -81,7 +86,7 @@ def submit(
 
 
 @click.command(cls=FfclusterCommand, short_help="Follow a job to its end; fetch its file.")
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=completing.any_job)
 @click.option(
     "-o",
     "--output",
@@ -107,6 +112,9 @@ def wait(
     """Follow job ID to its end. Ctrl-C stops following; the job goes on.
 
     A coordinator that restarts meanwhile is found again.
+
+    \b
+    ffcluster wait ID --output film.mp4
     """
     if target is not None:
         check_target(target.absolute(), overwrite=overwrite)
@@ -137,7 +145,7 @@ def jobs(runtime: Runtime, /, output: Output, coordinator: str, token_file: Path
         output.emit("result", count=len(views))
         rows = [
             (view.id, state_in_words(view), view.priority, f"{percent_of(view):.0f} %",
-             f"{view.fps:.1f}", clock(view.eta_s), view.encoder or "-", view.spec.source_name,
+             f"{view.fps:.1f}", clock(view.eta_s), view.encoder or "-", _source(view),
              view.spec.output_name)
             for view in views
         ]  # fmt: skip
@@ -152,7 +160,7 @@ def jobs(runtime: Runtime, /, output: Output, coordinator: str, token_file: Path
 
 
 @click.command(cls=FfclusterCommand, short_help="Show one job.")
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=completing.any_job)
 @click.option("--segments", is_flag=True, help="Show every segment too.")
 @click.option("--attempts", is_flag=True, help="Show every attempt at every segment too.")
 @click.option(
@@ -161,6 +169,13 @@ def jobs(runtime: Runtime, /, output: Output, coordinator: str, token_file: Path
     is_flag=False,
     flag_value="-",
     help="Write how it was made as JSON to FILE, or to stdout without one (after ID).",
+)
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write how it was made for people: one HTML file, once the job is over.",
 )
 @click.option("-y", "--overwrite", is_flag=True, help="Replace FILE if it exists.")
 @coordinator_options()
@@ -173,6 +188,7 @@ def job(
     segments: bool,
     attempts: bool,
     receipt: str | None,
+    report_file: Path | None,
     overwrite: bool,
     coordinator: str,
     token_file: Path | None,
@@ -181,8 +197,14 @@ def job(
 
     A receipt has all that is known of it: for every attempt the worker, encoder, device, driver,
     ffmpeg and its arguments, times, hashes, and why it did not count. `ffcluster reproduce` makes
-    a segment again from it.
+    a segment again from it. A report tells people the same in pictures and tables.
     """
+    if report_file is not None:
+        if receipt is not None or segments or attempts:
+            raise InvalidOption(
+                message="A report is written alone; leave the other options out.", option="--report"
+            )
+        check_target(report_file.absolute(), overwrite=overwrite)
     target = Path(receipt).absolute() if receipt not in (None, "-") else None
     if target is not None:
         check_target(target, overwrite=overwrite)
@@ -192,6 +214,8 @@ def job(
         )
 
     async def work(client: Client) -> Exit:
+        if report_file is not None:
+            return await _write_report(client, job_id, report_file.absolute(), output)
         if receipt is not None:
             return await _write_receipt(client, job_id, target, output)
         view = await client.job(job_id, segments=segments)
@@ -217,8 +241,21 @@ async def _write_receipt(client: Client, job_id: str, target: Path | None, outpu
     return Exit.DONE
 
 
+async def _write_report(client: Client, job_id: str, target: Path, output: Output) -> Exit:
+    write_text(target, await client.report(job_id))
+    output.emit("result", job=job_id, path=target)
+    output.say(f"{target}: how job {job_id} was made.")
+    return Exit.DONE
+
+
+def _source(view: JobView) -> str:
+    """The source's name, and where the job came from if no client asked for it."""
+    origin = f" ({view.spec.origin})" if view.spec.origin else ""
+    return f"{view.spec.source_name}{origin}"
+
+
 def _describe(view: JobView) -> str:
-    lines = [f"{view.id}  {view.spec.source_name} -> {view.spec.output_name}", headline(view)]
+    lines = [f"{view.id}  {_source(view)} -> {view.spec.output_name}", headline(view)]
     if view.priority:
         lines.append(f"Priority {view.priority}")
     if view.error is not None:

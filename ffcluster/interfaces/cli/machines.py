@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ffcluster.core.load import GpuLoad, WorkerLoad
 from ffcluster.core.model import Capability, Diagnosis, Measurement, PluginSummary
-from ffcluster.interfaces.cli.output import table
+from ffcluster.interfaces.cli.output import megabytes, table
 
 
 def device_in_words(device: str) -> str:
@@ -17,6 +18,23 @@ def devices_of(capabilities: Iterable[Capability]) -> str:
     """The devices of some capabilities, the CPU last."""
     names = dict.fromkeys(c.device for c in capabilities)
     return ", ".join(device_in_words(name) for name in sorted(names, key=lambda n: (not n, n)))
+
+
+def load_in_words(load: WorkerLoad) -> str:
+    """How busy a machine is, on one line."""
+    memory = f"{megabytes(load.memory_used_bytes)} of {megabytes(load.memory_total_bytes)} memory"
+    return "; ".join([f"CPU {load.cpu_percent:.0f} %, {memory}", *map(_gpu_in_words, load.gpus)])
+
+
+def _gpu_in_words(gpu: GpuLoad) -> str:
+    told = [gpu.name]
+    if gpu.utilisation_percent is not None:
+        told.append(f"{gpu.utilisation_percent:.0f} %")
+    if gpu.memory_used_bytes is not None:
+        told.append(f"{megabytes(gpu.memory_used_bytes)} used")
+    if gpu.temperature_c is not None:
+        told.append(f"{gpu.temperature_c:.0f} \N{DEGREE SIGN}C")
+    return " ".join(told)
 
 
 def capabilities_table(capabilities: Sequence[Capability]) -> str:

@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ffcluster import __version__
 from ffcluster.interfaces.cli.runtime import Runtime
@@ -27,6 +28,9 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "retry": ("control", "Go on with a job that failed, or begin it anew."),
     "prioritise": ("control", "Give a job another priority."),
     "remove": ("control", "Forget a job that has ended."),
+    "top": ("top", "Watch the cluster on one screen, and steer it by keys."),
+    "status": ("status", "Show how the cluster is doing as a whole."),
+    "events": ("events", "Show what happened, or happens, in the cluster."),
     "reproduce": ("reproduce", "Make one segment of a job again, and compare."),
     "workers": ("workers", "List the workers."),
     "drain-worker": ("workers", "Give a worker nothing more."),
@@ -36,7 +40,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("tools", "Show what this machine can encode with."),
     "benchmark": ("benchmark", "Measure what the encoders of this machine achieve."),
     "plugins": ("plugins", "List the plugins that bring encoders."),
+    "webhooks": ("webhooks", "Have URLs told of events; see what they were told."),
+    "completion": ("completion", "Print what completes commands in your shell."),
     "token": ("tools", "Make a secret for a coordinator and its workers."),
+    "tokens": ("tokens", "Give out tokens that open less; list and revoke them."),
 }
 
 
@@ -54,6 +61,15 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"ffcluster.interfaces.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name from the table above, an option's by Click."""
+        found = [
+            CompletionItem(name, help=text)
+            for name, (_, text) in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return found or super().shell_complete(ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table above."""

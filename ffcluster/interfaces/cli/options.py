@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ import click
 from ffcluster.core.model import Fallback, JobRequest
 from ffcluster.core.profile import AudioMode, Codec, Profile, SubtitleMode
 from ffcluster.errors import Code, ErrorReport, FfclusterError, InvalidOption
+from ffcluster.interfaces.cli import completing
 from ffcluster.interfaces.cli.output import Exit, Output
 
 DEFAULT_COORDINATOR = "ws://localhost:5001"
@@ -81,7 +83,8 @@ def coordinator_options(*, required: bool = True) -> Callable[[F], F]:
                     type=click.Path(path_type=Path, dir_okay=False),
                     envvar="FFCLUSTER_TOKEN_FILE",
                     show_envvar=True,
-                    help="File with the coordinator's token.",
+                    help="File with the coordinator's token.  [env var, in place of a file: "
+                    "FFCLUSTER_TOKEN]",
                 ),
             )
         ):
@@ -94,13 +97,15 @@ def coordinator_options(*, required: bool = True) -> Callable[[F], F]:
 def read_token(path: Path | None, output: Output) -> str | None:
     """Read the token a command was pointed to, and warn when others can read it too.
 
+    Without a file, the environment may hold the token itself.
+
     Raises:
         InvalidOption: When the file holds no usable token.
     """
     from ffcluster.services.config import read_token_file
 
     if path is None:
-        return None
+        return os.environ.get("FFCLUSTER_TOKEN", "").strip() or None
     token, warnings = read_token_file(path)
     for warning in warnings:
         output.warn(warning)
@@ -172,7 +177,12 @@ ffmpegs_option = click.option(
 # Named as the fields of `ProfileOptions`, but for the last two.
 _PROFILE_OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--codec", type=_values(Codec), help="Codec of the video.  [default: h264]"),
-    click.option("--encoder", metavar="NAME", help="Use only this encoder, such as libx265."),
+    click.option(
+        "--encoder",
+        metavar="NAME",
+        shell_complete=completing.encoder,
+        help="Use only this encoder, such as libx265.",
+    ),
     click.option(
         "--quality",
         type=float,
@@ -200,7 +210,12 @@ _PROFILE_OPTIONS: tuple[Callable[[F], F], ...] = (
         metavar="TEXT",
         help="Output settings as ffmpeg options; what is not understood is refused.",
     ),
-    click.option("--profile", metavar="NAME", help="Start from this profile; options change it."),
+    click.option(
+        "--profile",
+        metavar="NAME",
+        shell_complete=completing.profile,
+        help="Start from this profile; options change it.",
+    ),
     profiles_option,
 )
 _PROFILE_NAMES = (

@@ -185,3 +185,8 @@ def megabytes(size_bytes: int) -> str:
         if size_bytes >= 1000**power:
             return f"{size_bytes / 1000**power:.1f} {unit}"
     return f"{size_bytes} bytes"
+
+
+def printable(text: str) -> str:
+    """A name or a reason from outside, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in text)

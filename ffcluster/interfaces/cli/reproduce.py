@@ -9,6 +9,7 @@ import click
 
 from ffcluster.core.receipts import JobReceipt
 from ffcluster.errors import InvalidOption, NotFound
+from ffcluster.interfaces.cli import completing
 from ffcluster.interfaces.cli.machines import device_in_words
 from ffcluster.interfaces.cli.options import (
     FfclusterCommand,
@@ -33,7 +34,7 @@ def _segment(_ctx: click.Context, _param: click.Parameter, text: str) -> dict[st
 
 
 @click.command(cls=FfclusterCommand, short_help="Make one segment of a job again, and compare.")
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", shell_complete=completing.any_job)
 @click.argument("segment", metavar="SEGMENT", callback=_segment)
 @click.option(
     "--receipt",

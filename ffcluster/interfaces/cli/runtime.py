@@ -20,12 +20,17 @@ from ffcluster.errors import Unreachable
 from ffcluster.interfaces.cli.output import Exit, Output
 
 if TYPE_CHECKING:
+    from ffcluster.client.stream import Stream
     from ffcluster.encoders.registry import Registry
     from ffcluster.media.verify import ComparisonReport
+    from ffcluster.net.access import Scope, TokenView
     from ffcluster.services.benchmark import BenchmarkReport, BenchmarkRequest, BenchmarkStep
     from ffcluster.services.doctor import Findings
     from ffcluster.services.dryrun import FilmPlan
     from ffcluster.services.reproduction import Reproduction, Wish
+    from ffcluster.web.models import NamedProfile, Status
+    from ffcluster.web.stream import LoggedEvent
+    from ffcluster.web.webhooks import CreatedWebhook, Delivery, Webhook
 
 Main = Callable[[Any], Coroutine[Any, Any, Exit]]
 TransferProgress = Callable[[int, int], None]
@@ -35,7 +40,7 @@ StartLocal = Callable[[Any, Path, int, Sequence[str], bool], Coroutine[Any, Any,
 class Client(Protocol):
     """What commands ask of a coordinator."""
 
-    async def submit(self, request: JobRequest) -> JobView:
+    async def request(self, request: JobRequest) -> JobView:
         """Have a job made."""
 
     async def upload(self, path: Path, on_progress: TransferProgress | None = None) -> str:
@@ -68,6 +73,9 @@ class Client(Protocol):
     async def receipt(self, job_id: str) -> JobReceipt:
         """How a job was made."""
 
+    async def report(self, job_id: str) -> str:
+        """How a job that is over was made, as one HTML file."""
+
     async def workers(self) -> Sequence[WorkerView]:
         """List all workers."""
 
@@ -80,7 +88,47 @@ class Client(Protocol):
     async def remove_worker(self, worker_id: str) -> None:
         """Forget a worker."""
 
-    async def watch(
+    async def add_token(self, name: str, scope: Scope) -> tuple[TokenView, str]:
+        """Make a token; answers it and its secret."""
+
+    async def tokens(self) -> Sequence[TokenView]:
+        """List all tokens."""
+
+    async def revoke_token(self, token_id: str) -> TokenView:
+        """Let a token open nothing any more."""
+
+    async def status(self) -> Status:
+        """How the cluster is doing."""
+
+    async def profiles(self) -> Sequence[NamedProfile]:
+        """The coordinator's profiles."""
+
+    async def webhooks(self, *, job_id: str | None = None) -> Sequence[Webhook]:
+        """List webhooks."""
+
+    async def add_webhook(
+        self, url: str, *, kinds: Sequence[str] = (), secret: str | None = None
+    ) -> CreatedWebhook:
+        """Have a URL told of events."""
+
+    async def remove_webhook(self, webhook_id: str) -> None:
+        """Tell a webhook nothing more."""
+
+    async def deliveries(self, webhook_id: str) -> Sequence[Delivery]:
+        """What a webhook was told."""
+
+    def events(
+        self,
+        *,
+        job_id: str | None = None,
+        after: int | None = None,
+        follow: bool = True,
+        on_outage: Callable[[Unreachable | None], None] | None = None,
+        patience_s: float = 0.0,
+    ) -> Stream[LoggedEvent]:
+        """What happens, one by one."""
+
+    async def wait(
         self,
         job_id: str,
         on_update: Callable[[JobView], None],
@@ -115,9 +163,10 @@ class LocalCluster:
 
 
 async def _connect(reactor: Any, url: str, token: str | None) -> Client:
-    from ffcluster.net.client import CoordinatorClient
+    from ffcluster.client.core import DeferredClient
 
-    return await CoordinatorClient.connect(reactor, url, token=token)
+    client = DeferredClient(reactor, url, token=token)
+    return await client.__aenter__()
 
 
 async def _start_local(
@@ -126,8 +175,18 @@ async def _start_local(
     from ffcluster.services.embedded import EmbeddedCluster
 
     cluster = EmbeddedCluster(reactor, folder, workers=workers, ffmpegs=ffmpegs, exactly=exactly)
-    client = await cluster.start()
-    return LocalCluster(client=client, broken=cluster.broken, close=cluster.close)
+    await cluster.start()
+    try:
+        client = await _connect(reactor, cluster.url, cluster.token)
+    except BaseException:
+        await cluster.close()
+        raise
+
+    async def close() -> None:
+        await client.close()
+        await cluster.close()
+
+    return LocalCluster(client=client, broken=cluster.broken, close=close)
 
 
 async def _plan(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ffcluster import __version__
+from ffcluster.core.profile import Profile
+from ffcluster.interfaces.cli.following import with_client
 from ffcluster.interfaces.cli.machines import (
     capabilities_table,
     diagnoses_lines,
@@ -19,13 +21,14 @@ from ffcluster.interfaces.cli.machines import (
 )
 from ffcluster.interfaces.cli.options import (
     FfclusterCommand,
+    coordinator_options,
     ffmpegs_option,
     profiles_from,
     profiles_option,
 )
 from ffcluster.interfaces.cli.output import Exit, Output, plain, table
 from ffcluster.interfaces.cli.plugins import default_state_dir, plugin_options, state_dir_option
-from ffcluster.interfaces.cli.runtime import Runtime
+from ffcluster.interfaces.cli.runtime import Client, Runtime
 
 if TYPE_CHECKING:
     from ffcluster.encoders.backend import Machine
@@ -58,8 +61,24 @@ def token(output: Output, target: Path | None) -> Exit:
 
 @click.command(cls=FfclusterCommand, short_help="List the profiles that have a name.")
 @profiles_option
-def profiles(output: Output, profiles: Path | None) -> Exit:
-    """List the profiles that --profile can name, and the file that they come from."""
+@click.option("--on-server", is_flag=True, help="List those of the coordinator instead.")
+@coordinator_options()
+@click.pass_obj
+def profiles(
+    runtime: Runtime,
+    /,
+    output: Output,
+    profiles: Path | None,
+    on_server: bool,
+    coordinator: str,
+    token_file: Path | None,
+) -> Exit:
+    """List the profiles that --profile can name, and the file that they come from.
+
+    With --on-server, those that the coordinator knows by name.
+    """
+    if on_server:
+        return _profiles_there(runtime, output, coordinator, token_file)
     path, known = profiles_from(profiles)
     for name, profile in known.items():
         output.emit("profile", name=name, profile=profile)
@@ -67,12 +86,31 @@ def profiles(output: Output, profiles: Path | None) -> Exit:
     if not known:
         output.show(f"No profiles. Write [profile.NAME] tables into {path}.")
         return Exit.DONE
+    output.show(f"{path}\n{_profiles_table(known)}")
+    return Exit.DONE
+
+
+def _profiles_there(
+    runtime: Runtime, output: Output, coordinator: str, token_file: Path | None
+) -> Exit:
+    async def work(client: Client) -> Exit:
+        found = await client.profiles()
+        for one in found:
+            output.emit("profile", name=one.name, profile=one.profile, is_default=one.is_default)
+        output.emit("result", count=len(found))
+        known = {one.name: one.profile for one in found}
+        output.show(_profiles_table(known) if known else "The coordinator has no profiles.")
+        return Exit.DONE
+
+    return with_client(runtime, output, coordinator, token_file, work)
+
+
+def _profiles_table(known: Mapping[str, Profile]) -> str:
     rows = [
         (name, p.codec, p.encoder or "any", p.preset or "default", p.rate.mode)
         for name, p in known.items()
     ]
-    output.show(f"{path}\n{table(('NAME', 'CODEC', 'ENCODER', 'PRESET', 'RATE'), rows)}")
-    return Exit.DONE
+    return table(("NAME", "CODEC", "ENCODER", "PRESET", "RATE"), rows)
 
 
 @click.command(cls=FfclusterCommand, short_help="Show what this machine can encode with.")

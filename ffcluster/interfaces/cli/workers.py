@@ -10,12 +10,14 @@ import click
 
 from ffcluster.core.views import WorkerView
 from ffcluster.errors import Conflict, NotFound
+from ffcluster.interfaces.cli import completing
 from ffcluster.interfaces.cli.following import with_client
 from ffcluster.interfaces.cli.machines import (
     capabilities_table,
     device_in_words,
     devices_of,
     diagnoses_lines,
+    load_in_words,
     measurements_table,
     plugins_table,
 )
@@ -25,7 +27,7 @@ from ffcluster.interfaces.cli.runtime import Client, Runtime
 
 
 @click.command(cls=FfclusterCommand, short_help="List the workers.")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=completing.worker)
 @click.option("--verbose", is_flag=True, help="Show what works on each, what does not, and why.")
 @coordinator_options()
 @click.pass_obj
@@ -62,7 +64,7 @@ def workers(
 
 
 @click.command(cls=FfclusterCommand, short_help="Give a worker nothing more.")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=completing.worker)
 @coordinator_options()
 @click.pass_obj
 def drain_worker(
@@ -79,7 +81,7 @@ def drain_worker(
 
 
 @click.command(cls=FfclusterCommand, short_help="Let a drained or resting worker work again.")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=completing.worker)
 @coordinator_options()
 @click.pass_obj
 def resume_worker(
@@ -92,7 +94,7 @@ def resume_worker(
 
 
 @click.command(cls=FfclusterCommand, short_help="Forget a worker.")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=completing.worker)
 @coordinator_options()
 @click.pass_obj
 def remove_worker(
@@ -217,6 +219,7 @@ def _describe(view: WorkerView) -> str:
     lines = [
         f"{view.name}: {_state(view)}, {view.address}, id {view.id}",
         f"ffcluster {view.version}, {view.platform}, {view.cpus} cores, ffmpeg {builds}",
+        *([load_in_words(view.load)] if view.load else []),
         *_quarantine_lines(view),
         "",
         capabilities_table(view.capabilities),
