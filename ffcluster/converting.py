@@ -130,13 +130,16 @@ def _item(converter: Converter, value: Any, kind: Any, index: int) -> Any:
         raise IterableValidationError("in a list", [error], tuple) from None
 
 
-def make_converter(longest_text: int = LONGEST_TEXT) -> Converter:
+def make_converter(
+    longest_text: int = LONGEST_TEXT, *, forbid_extra_keys: bool = False
+) -> Converter:
     """A converter with strict scalars: nothing is turned into another type on the way.
 
     Args:
         longest_text: Characters that a string may have.
+        forbid_extra_keys: Whether unknown keys are errors.
     """
-    converter = Converter(forbid_extra_keys=False)
+    converter = Converter(forbid_extra_keys=forbid_extra_keys)
     converter.register_structure_hook_factory(attrs.has, lambda kind: _objects(kind, converter))
     converter.register_structure_hook_factory(_is_tuple, lambda kind: _tuples(kind, converter))
     converter.register_structure_hook_func(_is_union_of_scalars, _scalar)

@@ -90,6 +90,16 @@ class Attempts:
         if error.code is Code.ENCODER_BUSY and self._back_pressure(attempt, now):
             return
         job.retries += 1
+        self._records.journal.note(
+            "attempt.failed",
+            job_id=job.id,
+            worker_id=attempt.worker_id,
+            epoch=attempt.epoch,
+            first_frame=segment.frames.first,
+            worker=self._records.workers[attempt.worker_id].facts.name,
+            code=error.code.value,
+            reason=error.message,
+        )
         self._records.effects.append(JobChanged(job.id))
         if not self._excused(attempt, segment, error, now):
             self._count(job, segment, attempt, error, now)

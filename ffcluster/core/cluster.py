@@ -49,6 +49,7 @@ from ffcluster.core.events import (
     SourceIndexed,
     SpaceChanged,
     Ticked,
+    WebhookGaveUp,
     WorkerDraining,
     WorkerJoined,
     WorkerLeft,
@@ -336,6 +337,14 @@ class ClusterState:
     def _(self, event: SpaceChanged, now: float) -> None:
         self._records.no_space = event.reason
         self._records.feed_all = True
+
+    @_handle.register
+    def _(self, event: WebhookGaveUp, now: float) -> None:
+        note, webhook, reason = self._records.journal.note, event.webhook_id, event.reason
+        if event.event is None:
+            note("webhook.disabled", webhook=webhook, reason=reason)
+        else:
+            note("webhook.given_up", event=event.event, webhook=webhook, reason=reason)
 
     # --- attempts ------------------------------------------------------------------------------
 

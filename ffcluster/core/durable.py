@@ -259,7 +259,7 @@ class TokenEntry:
     Attributes:
         id: Its public name.
         name: Whose it is, for a person.
-        scope: `worker` or `client`.
+        scope: `worker`, `client` or `viewer`.
         sha256: SHA-256 of the secret.
         created_at: When it was made.
         revoked_at: Since when it opens nothing, or None.
@@ -271,6 +271,53 @@ class TokenEntry:
     sha256: str
     created_at: float
     revoked_at: float | None = None
+
+
+@attrs.frozen
+class WebhookEntry:
+    """Somewhere that is told of events; see `ffcluster.services.webhooks`.
+
+    Attributes:
+        id: Its public name.
+        url: Where events are posted to.
+        secret: What they are signed with (`whsec_...`), or "": they are not signed.
+        kinds: Kinds of events that it is told of; `*` is every one.
+        job_id: The only job it is told of, or None: all that happens.
+        disabled: Why nothing is sent to it any more, or "".
+    """
+
+    id: str
+    url: str
+    secret: str = attrs.field(repr=False)
+    kinds: tuple[str, ...]
+    created_at: float
+    job_id: JobId | None = None
+    disabled: str = ""
+
+
+@attrs.frozen
+class DeliveryEntry:
+    """An event that a webhook is, or was, to be told of.
+
+    Attributes:
+        kind: What the webhook is told that it is (`job.completed`).
+        state: `waiting`, `delivered` or `given_up`.
+        tries: How often it was sent.
+        status: What the last try was answered with, or None.
+        error: Why the last try failed, or "".
+        tried_at: When it was sent last, or None.
+        next_at: Not sent again before this.
+    """
+
+    webhook_id: str
+    event: EventEntry
+    kind: str
+    state: str = "waiting"
+    tries: int = 0
+    status: int | None = None
+    error: str = ""
+    tried_at: float | None = None
+    next_at: float = 0.0
 
 
 @attrs.frozen
@@ -289,8 +336,10 @@ class Changes:
 
     Entries replace those of the same identity (`JobEntry.id`, `SegmentEntry.job_id` with
     `frames.first`, `AttemptEntry.epoch`, `ShareEntry.job_id` with `worker_id`, `WorkerEntry.id`,
-    `KeyEntry.key`, `TokenEntry.id`); events are only ever added. Removals come after all else.
+    `KeyEntry.key`, `TokenEntry.id`, `WebhookEntry.id`, `DeliveryEntry.webhook_id` with
+    `event.number`); events are only ever added. Removals come after all else.
     A job that is removed goes with its segments, attempts, shares and keys; its events stay.
+    A webhook that is removed goes with its deliveries.
     """
 
     jobs: tuple[JobEntry, ...] = ()
@@ -301,11 +350,14 @@ class Changes:
     events: tuple[EventEntry, ...] = ()
     keys: tuple[KeyEntry, ...] = ()
     tokens: tuple[TokenEntry, ...] = ()
+    webhooks: tuple[WebhookEntry, ...] = ()
+    deliveries: tuple[DeliveryEntry, ...] = ()
     counters: Counters | None = None
     removed_jobs: tuple[JobId, ...] = ()
     removed_workers: tuple[WorkerId, ...] = ()
     # Segments that are carved anew, by job and first frame: a job that is retried may drop some.
     removed_segments: tuple[tuple[JobId, int], ...] = ()
+    removed_webhooks: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in attrs.fields(Changes))
@@ -322,6 +374,8 @@ class Saved:
             segment the attempt that made it.
         shares: Of all jobs.
         workers: All that were not removed.
+        webhooks: All that were not removed.
+        deliveries: Those that wait, by webhook, in order of their events.
         counters: Where the counters stand.
         clock_s: The latest time in any entry; 0.0 for an empty store.
     """
@@ -331,6 +385,8 @@ class Saved:
     attempts: tuple[AttemptEntry, ...] = ()
     shares: tuple[ShareEntry, ...] = ()
     workers: tuple[WorkerEntry, ...] = ()
+    webhooks: tuple[WebhookEntry, ...] = ()
+    deliveries: tuple[DeliveryEntry, ...] = ()
     counters: Counters = attrs.field(factory=Counters)
     clock_s: float = 0.0
 
@@ -341,6 +397,7 @@ __all__ = [
     "BlobRef",
     "Changes",
     "Counters",
+    "DeliveryEntry",
     "EventEntry",
     "FailureEntry",
     "JobEntry",
@@ -354,5 +411,6 @@ __all__ = [
     "StoredPost",
     "StoredRate",
     "TokenEntry",
+    "WebhookEntry",
     "WorkerEntry",
 ]

@@ -255,6 +255,15 @@ class SpaceChanged:
 
 
 @attrs.frozen
+class WebhookGaveUp:
+    """A webhook is not told of the event with this number; None: of nothing more at all."""
+
+    webhook_id: str
+    event: int | None
+    reason: str
+
+
+@attrs.frozen
 class Ticked:
     """Time passed; something that waited may be due."""
 
@@ -287,5 +296,6 @@ Event = (
     | AttemptReturned
     | ResultSuperseded
     | SpaceChanged
+    | WebhookGaveUp
     | Ticked
 )

@@ -24,6 +24,7 @@ from ffcluster.core.model import Epoch, JobId, WorkerId
 from ffcluster.core.segment import Attempt
 from ffcluster.core.worker import Worker
 
+_LONGEST_TEXT = 2000
 NoteData = str | int | float | bool | None
 
 
@@ -74,11 +75,22 @@ class Journal:
         epoch: Epoch | None = None,
         **data: NoteData,
     ) -> None:
-        """Write down something that a person would want to read about later."""
+        """Write down something that a person would want to read about later.
+
+        Texts may come from a worker; of long ones only the beginning is kept.
+        """
         number = self.counters.next_event
         self.counters = attrs.evolve(self.counters, next_event=number + 1)
         self._events.append(
-            EventEntry(number, self.now, kind, job_id, worker_id, epoch, tuple(data.items()))
+            EventEntry(
+                number,
+                self.now,
+                kind,
+                job_id,
+                worker_id,
+                epoch,
+                tuple((name, _short(value)) for name, value in data.items()),
+            )
         )
 
     def job(self, job: Job) -> None:
@@ -167,7 +179,18 @@ class Journal:
         known = self._marks.get(job.id)
         if known is None or known[0] is not job.state:
             reason = job.error.message if job.error else job.reason
-            self.note("job.state", job_id=job.id, state=job.state.value, reason=reason)
+            self.note(
+                "job.state",
+                job_id=job.id,
+                state=job.state.value,
+                reason=reason,
+                source_name=job.spec.source_name,
+                output_name=job.spec.output_name,
+            )
+
+
+def _short(value: NoteData) -> NoteData:
+    return value[:_LONGEST_TEXT] if isinstance(value, str) else value
 
 
 def _name(workers: Mapping[WorkerId, Worker], worker_id: WorkerId) -> str:

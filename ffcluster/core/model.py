@@ -244,6 +244,9 @@ class JobSpec:
         hardware_decode: Whether devices that can may also decode and scale.
         allow_missing: Publish without the segments that cannot be encoded anywhere, rather than
             fail; the result names the frames that are missing.
+        origin: Where the job came from if no client asked for it, in words, or "".
+        output_folder: Folder of the output below the coordinator's output directory, with `/`
+            between its parts, or "" for that directory itself. No client can set it.
     """
 
     profile: Profile
@@ -257,6 +260,8 @@ class JobSpec:
     fallback: Fallback = Fallback.STRICT
     hardware_decode: bool = False
     allow_missing: bool = False
+    origin: str = ""
+    output_folder: str = ""
 
 
 @attrs.frozen
@@ -378,6 +383,7 @@ class SegmentProof:
         device: The device that made it, "" for the CPU.
         hardware_decode: Whether the device decoded the source as well.
         notes: What was left out or done otherwise than asked, in words.
+        log_tail: The last lines that the encoder said, warnings mostly; often none.
     """
 
     encoded_frames: int
@@ -390,6 +396,7 @@ class SegmentProof:
     device: str = ""
     hardware_decode: bool = False
     notes: tuple[str, ...] = ()
+    log_tail: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from heapq import nlargest
+
 from ffcluster.core import scheduling
 from ffcluster.core.entries import quarantines
+from ffcluster.core.forecast import forecast
 from ffcluster.core.job import Job, Share
-from ffcluster.core.model import Contribution
+from ffcluster.core.model import Contribution, WorkerId
 from ffcluster.core.segment import Attempt, AttemptState, Segment, SegmentState
 from ffcluster.core.views import JobView, SegmentView, ShareView, WorkerView
 from ffcluster.core.worker import Worker
 
 
-def job_view(job: Job, now: float, *, segments: bool = False) -> JobView:
-    """Describe one job; with every segment if `segments`."""
+def job_view(
+    job: Job, now: float, *, segments: bool = False, most_shares: int | None = None
+) -> JobView:
+    """Describe one job; with every segment if `segments`, with at most `most_shares` shares."""
     live = [attempt for s in job.unfinished.values() for attempt in s.live.values()]
     running = [attempt for attempt in live if attempt.state is AttemptState.RUNNING]
     # Of two attempts at one segment, the one that is further counts.
@@ -22,6 +28,7 @@ def job_view(job: Job, now: float, *, segments: bool = False) -> JobView:
     done = job.frames_committed + partial
     fps = sum(_pace_fps(job, attempt) for attempt in running)
     summary = job.summary
+    ahead = forecast(job, done, fps)
     return JobView(
         id=job.id,
         state=job.state.value,
@@ -35,17 +42,23 @@ def job_view(job: Job, now: float, *, segments: bool = False) -> JobView:
         segments_committed=job.segments_committed,
         fps=fps,
         speed=fps / summary.mean_fps if summary else 0.0,
-        eta_s=_eta_s(job, done, fps),
+        eta_s=ahead.eta_s,
         elapsed_s=(job.ended_at if job.ended_at is not None else now) - job.submitted_at,
-        shares=_shares(job, running),
+        shares=_shares(job, running, most_shares),
         retries=job.retries,
         warnings=job.warnings,
         error=job.error,
         outcome=job.outcome,
-        segments=tuple(_segment(job, s) for s in job.segments.values()) if segments else (),
+        segments=tuple(segment_view(job, s) for s in job.segments.values()) if segments else (),
         priority=job.priority,
         paused=job.paused,
         submitted_at=job.submitted_at,
+        segment_count=max(len(job.segments), job.segments_committed),
+        eta_low_s=ahead.eta_low_s,
+        eta_high_s=ahead.eta_high_s,
+        predicted_size_bytes=ahead.size_bytes,
+        ended_at=job.ended_at,
+        share_count=len(job.shares),
     )
 
 
@@ -75,7 +88,15 @@ def worker_view(worker: Worker, now: float) -> WorkerView:
         measurements=facts.measurements,
         quarantines=quarantines(worker),
         drained_by_operator=worker.drained_by_operator,
+        average_fps=_average_fps(worker),
     )
+
+
+def _average_fps(worker: Worker) -> float | None:
+    """Frames per second of one slot over what it encoded lately, of all kinds of jobs."""
+    counted = sum(rate.measurements for rate in worker.rates.values())
+    frames = sum(rate.fps * rate.measurements for rate in worker.rates.values())
+    return frames / counted if counted else None
 
 
 def encoder_names(job: Job) -> str:
@@ -104,32 +125,32 @@ def _pace_fps(job: Job, attempt: Attempt) -> float:
     return attempt.fps or (post.pace_fps if post else None) or 0.0
 
 
-def _eta_s(job: Job, done: int, fps: float) -> float | None:
-    if job.summary is None or job.ended:
-        return None
-    team = scheduling.team(job)
-    known = sum((post.pace_fps or 0.0) * scheduling.slots(post) for post in team)
-    pace = max(known, fps)
-    return (job.frame_count - done) / pace if pace else None
-
-
-def _shares(job: Job, running: list[Attempt]) -> tuple[ShareView, ...]:
-    rows = []
-    for worker_id, share in job.shares.items():
-        own = [attempt for attempt in running if attempt.worker_id == worker_id]
-        rows.append(
-            ShareView(
-                worker=share.name,
-                encoder=_encoders_of(share, own),
-                segments=share.segments,
-                frames=share.frames,
-                running=len(own),
-                fps=sum(_pace_fps(job, attempt) for attempt in own),
-                failures=share.failures,
-                devices=tuple(dict.fromkeys((*share.devices, *(a.device for a in own)))),
-            )
+def _shares(job: Job, running: list[Attempt], most: int | None) -> tuple[ShareView, ...]:
+    own: dict[WorkerId, list[Attempt]] = {}
+    for attempt in running:
+        own.setdefault(attempt.worker_id, []).append(attempt)
+    shares: Iterable[tuple[WorkerId, Share]] = job.shares.items()
+    if most is not None and len(job.shares) > most:
+        shares = nlargest(
+            most, shares, key=lambda item: (item[1].frames, len(own.get(item[0], ())))
         )
-    return tuple(rows)
+    return tuple(
+        _share(job, share, own.get(worker_id, []), worker_id) for worker_id, share in shares
+    )
+
+
+def _share(job: Job, share: Share, running: list[Attempt], worker_id: WorkerId) -> ShareView:
+    return ShareView(
+        worker=share.name,
+        encoder=_encoders_of(share, running),
+        segments=share.segments,
+        frames=share.frames,
+        running=len(running),
+        fps=sum(_pace_fps(job, attempt) for attempt in running),
+        failures=share.failures,
+        devices=tuple(dict.fromkeys((*share.devices, *(a.device for a in running)))),
+        worker_id=worker_id,
+    )
 
 
 def _encoders_of(share: Share, running: list[Attempt]) -> str:
@@ -138,7 +159,8 @@ def _encoders_of(share: Share, running: list[Attempt]) -> str:
     return " + ".join(sorted(frames, key=lambda name: -frames[name]))
 
 
-def _segment(job: Job, segment: Segment) -> SegmentView:
+def segment_view(job: Job, segment: Segment) -> SegmentView:
+    """Describe one segment."""
     attempt = segment.committed or next(iter(segment.live.values()), None)
     checking = attempt is not None and attempt.state is AttemptState.CHECKING
     committed = segment.state is SegmentState.COMMITTED
@@ -154,4 +176,5 @@ def _segment(job: Job, segment: Segment) -> SegmentView:
         device=attempt.device if attempt else "",
         fallback=attempt.fallback if attempt else False,
         kind=segment.report.parameter_sets if committed and segment.report else "",
+        border_psnr_db=segment.report.border_psnr_db if committed and segment.report else None,
     )

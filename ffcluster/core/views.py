@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from ffcluster.core.durable import QuarantineEntry
+from ffcluster.core.load import WorkerLoad
 from ffcluster.core.model import (
     Capability,
     Diagnosis,
@@ -21,7 +22,8 @@ class SegmentView:
     """One segment: `state` is pending, assigned, checking or committed.
 
     `encoder` and `device` say what makes or made it, `fallback` whether that stands in for
-    hardware, `kind` (once committed) which parameter sets it carries.
+    hardware, `kind` (once committed) which parameter sets it carries, `border_psnr_db` how alike
+    the pictures at its ends are to the source's where that was compared.
     """
 
     first_frame: int
@@ -35,6 +37,7 @@ class SegmentView:
     device: str = ""
     fallback: bool = False
     kind: str = ""
+    border_psnr_db: float | None = None
 
 
 @attrs.frozen
@@ -49,6 +52,7 @@ class ShareView:
     fps: float
     failures: int = 0
     devices: tuple[str, ...] = ()
+    worker_id: str = ""
 
 
 @attrs.frozen
@@ -79,6 +83,12 @@ class JobView:
         priority: Jobs with a higher one get workers first.
         paused: Whether nothing more of it is started.
         submitted_at: When it was submitted: Unix time in seconds on the coordinator's clock.
+        segment_count: Segments that it is cut into so far; the film is cut as workers need it.
+        eta_low_s: `eta_s` if all goes as well as the spread of measured segments allows, or None.
+        eta_high_s: `eta_s` if all goes as badly, or None.
+        predicted_size_bytes: Size of the video by the bytes per committed frame, or None.
+        ended_at: When it ended, on the same clock, or None.
+        share_count: Workers that took part; `shares` may be cut to those that did most.
     """
 
     id: str
@@ -104,6 +114,12 @@ class JobView:
     priority: int = 0
     paused: bool = False
     submitted_at: float = 0.0
+    segment_count: int = 0
+    eta_low_s: float | None = None
+    eta_high_s: float | None = None
+    predicted_size_bytes: int | None = None
+    ended_at: float | None = None
+    share_count: int = 0
 
     @property
     def ended(self) -> bool:
@@ -118,7 +134,9 @@ class WorkerView:
     `builds` are the versions of its ffmpegs, the preferred one first; `diagnoses` say what could
     work there and does not; `measurements` are its own benchmarks; `quarantines` are devices that
     kept failing and rest. `draining` says that it is given nothing, `drained_by_operator` that this
-    lasts until it is resumed.
+    lasts until it is resumed. `load` is None where the worker does not tell it,
+    `last_heard_at` (Unix time in seconds on the coordinator's clock) where it was not heard since
+    the coordinator started.
     """
 
     id: str
@@ -143,3 +161,6 @@ class WorkerView:
     measurements: tuple[Measurement, ...] = ()
     quarantines: tuple[QuarantineEntry, ...] = ()
     drained_by_operator: bool = False
+    average_fps: float | None = None
+    load: WorkerLoad | None = None
+    last_heard_at: float | None = None

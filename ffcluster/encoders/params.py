@@ -177,7 +177,7 @@ def parse_profiles(
                 option=name,
             )
         try:
-            options = _options_from(values, path)
+            options = options_from(values, path)
             profiles[name] = options.settings(known).profile(known, name)
         except InvalidOption as error:
             if error.message.startswith(path):
@@ -212,7 +212,16 @@ def _schemas(schemas: Schemas | None) -> Schemas:
     return Registry.load().schemas if schemas is None else schemas
 
 
-def _options_from(values: Any, path: str) -> ProfileOptions:
+def options_from(values: Any, path: str) -> ProfileOptions:
+    """Read options from a table, as TOML gives it: {option: value}.
+
+    Args:
+        values: The table.
+        path: What to call it in errors (`profiles.toml: $.profile.archive`).
+
+    Raises:
+        InvalidOption: It is no table, a key is unknown or a value has the wrong type.
+    """
     if not isinstance(values, Mapping):
         raise InvalidOption(message=f"{path}: a table of options is needed", option="profile")
     given: dict[str, Any] = {}
@@ -313,6 +322,7 @@ __all__ = [
     "checked_profile",
     "container_for",
     "filter_text",
+    "options_from",
     "parse_bit_rate",
     "parse_ffmpeg_params",
     "parse_filters",

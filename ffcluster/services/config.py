@@ -29,6 +29,7 @@ from ffcluster.services.values import (
     BadValue,
     is_loopback,
 )
+from ffcluster.services.watchfolders import WatchFolder, read_watch_folders
 from ffcluster.store.opening import DEFAULT_URL
 
 
@@ -48,7 +49,9 @@ class ServerSettings:
         block_bytes: Unit in which bulk data is sent.
         max_retries: Further attempts that a segment gets after its first failed.
         retry_delay_s: Pause before a failed segment is tried again.
-        token: Secret that every peer must show, or None for loopback without one.
+        token: Secret that opens everything, or None for loopback without one.
+        allowed_hosts: Names under which it is asked, or () for what `interface` suggests.
+        webhook_allow_private: Whether webhooks may lead into private networks.
         state_dir: Where the coordinator keeps uploads, pieces, results and its database.
         database: Where jobs are written down, as a URL.
         max_disk_bytes: Most that uploads and results may take up, or None.
@@ -62,6 +65,7 @@ class ServerSettings:
         stall_timeout_s: End an encoder that makes no frame for this long.
         profiles: Profiles by name.
         sources_allowed: Directories from which clients may name files; None allows any.
+        watch_folders: Directories whose films are encoded as they come.
         ffmpeg: The ffmpeg to use, or None to look for one.
         disabled_plugins: Names of plugins to leave out.
         allowed_plugins: Names of the only plugins to load, or None for all.
@@ -84,6 +88,8 @@ class ServerSettings:
     max_retries: int = 3
     retry_delay_s: float = 5.0
     token: str | None = attrs.field(default=None, repr=False)
+    allowed_hosts: tuple[str, ...] = ()
+    webhook_allow_private: bool = False
     state_dir: Path = attrs.field(
         factory=lambda: platformdirs.user_state_path("ffcluster", appauthor=False) / "coordinator"
     )
@@ -99,6 +105,7 @@ class ServerSettings:
     stall_timeout_s: float = 60.0
     profiles: Mapping[str, Profile] = attrs.field(factory=dict)
     sources_allowed: tuple[Path, ...] | None = None
+    watch_folders: tuple[WatchFolder, ...] = ()
     ffmpeg: str | None = None
     disabled_plugins: tuple[str, ...] = ()
     allowed_plugins: tuple[str, ...] | None = None
@@ -209,7 +216,14 @@ def load_server_settings(
             advice="Name a video file that this machine can read, or none.",
             option="SOURCE",
         )
-    return ServerSettings(**fields)
+    return _watching(ServerSettings(**fields), values.get("watch-dir", ()))
+
+
+def _watching(settings: ServerSettings, given: Sequence[str]) -> ServerSettings:
+    """`settings` with the watch folders that were given, checked."""
+    own = {"--output-dir": settings.output_dir, "--state-dir": settings.state_dir}
+    folders = read_watch_folders(given, settings.profiles, settings.profile, own)
+    return attrs.evolve(settings, watch_folders=folders)
 
 
 def load_worker_settings(given: Mapping[str, object], config: Path | None = None) -> WorkerSettings:

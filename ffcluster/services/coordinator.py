@@ -27,8 +27,8 @@ from ffcluster.errors import OutputUnwritable
 from ffcluster.media.binary import find_ffmpeg, inspect
 from ffcluster.media.runner import Runner
 from ffcluster.net.bulk_server import bulk_tree
+from ffcluster.net.door import Door, host_rule
 from ffcluster.net.site import CoordinatorSite, GuardedFactory
-from ffcluster.net.tokens import authorized
 from ffcluster.net.websocket import CoordinatorSocketFactory
 from ffcluster.services import recovery
 from ffcluster.services.choice import plugin_warnings
@@ -39,6 +39,8 @@ from ffcluster.services.values import is_loopback
 from ffcluster.services.wiring import Outside, Parts
 from ffcluster.store.blobs import FileBlobs
 from ffcluster.store.opening import open_store
+from ffcluster.web.api import mount
+from ffcluster.web.static_files import StaticFiles
 
 log = Logger()
 
@@ -108,9 +110,10 @@ class CoordinatorService(Service):
             settings, self._registry, self._runner, build, self._directory, self._blobs, ledger
         )
         parts = self._parts = Parts(outside, saved, self._job_ended)
+        parts.tokens.load(await ledger.read(lambda store: store.tokens()))
         await self._take_up(parts)
         self._listening = await self._listen(parts)
-        self.port = self._listening.getHost().port
+        self.port = parts.web.port = self._listening.getHost().port
         self._tend(parts)
         log.info(
             "coordinator listens on {interface} port {port}; ffmpeg {version}; "
@@ -121,6 +124,7 @@ class CoordinatorService(Service):
             required=settings.required_workers,
         )
         await self._submit_film(parts)
+        parts.watching.start()
 
     async def _take_up(self, parts: Parts) -> None:
         """Go on with what an earlier process left, and remove what nobody needs."""
@@ -128,11 +132,13 @@ class CoordinatorService(Service):
         needed = frozenset(job.id for job in recovery.needed_jobs(parts.state))
         await deferToThread(self._directory.remove_others, needed)
         await parts.housekeeping.clean_up()
+        await parts.pictures.open()
         told = recovery.summary(parts.state)
         if told:
             log.info("{told}", told=told)
         # Before any event: until then no worker has a lease to come back in.
         parts.loop.begin()
+        parts.webhooks.begin()
         await parts.housekeeping.start()
         # Both may take minutes, and nobody has to wait for them.
         parts.background.aside(ensureDeferred(parts.shelf.recover_uploads(parts.clock.seconds())))
@@ -144,6 +150,7 @@ class CoordinatorService(Service):
             (parts.tend, _TEND_EVERY_S),
             (parts.reception.tend, parts.reception.tend_every_s),
             (parts.reception.show, _SHOW_EVERY_S),
+            (parts.viewers.show, _SHOW_EVERY_S),
         )
         for call, every_s in every:
             loop = LoopingCall(call)
@@ -168,21 +175,25 @@ class CoordinatorService(Service):
         root.putChild(b"v1", bulk_tree(parts.shelf, KINDS))
         socket = CoordinatorSocketFactory(
             self._reactor,
-            lambda header: authorized(settings.token, header),
+            parts.tokens.caller,
             parts.reception.open_session,
             _MAX_CONNECTIONS,
         )
         root.putChild(b"ws", socket.as_resource())
+        mount(root, parts.routes(), await deferToThread(StaticFiles.load), self._reactor)
         site = CoordinatorSite(
             self._reactor,
             root,
-            token=settings.token,
+            door=Door(
+                parts.tokens,
+                host_rule(settings.allowed_hosts, loopback_only=is_loopback(settings.interface)),
+            ),
             block_limit=settings.block_bytes,
-            loopback_only=is_loopback(settings.interface),
         )
         kind = TCP6ServerEndpoint if ":" in settings.interface else TCP4ServerEndpoint
         endpoint = kind(self._reactor, settings.port, interface=settings.interface)
         self._guard = GuardedFactory(self._reactor, site, _MAX_CONNECTIONS)
+        parts.tokens.when_revoked(self._guard.end_for)
         try:
             return await endpoint.listen(self._guard)  # type: ignore[no-untyped-call]
         except CannotListenError as error:

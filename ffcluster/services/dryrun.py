@@ -117,7 +117,7 @@ class DryRun:
         trial_fps = await self._trial(build, spec, summary, capability, folder)
         slots = 1 if spec.profile.needs_single_segment else capability.slots
         rate_fps = trial_fps * slots if trial_fps else None
-        segments = plan_even(spec, summary, _segment_frames(summary, slots, trial_fps))
+        segments = plan_even(spec, summary, segment_frames(summary, slots, trial_fps))
         return FilmPlan(
             spec=spec,
             summary=summary,
@@ -127,7 +127,7 @@ class DryRun:
             slots=slots,
             segments=tuple(segments),
             lost=carry.lost,
-            notes=tuple(_notes(spec, summary)),
+            notes=tuple(plan_notes(spec, summary)),
             trial_fps=trial_fps,
             estimate_s=summary.frame_count / rate_fps if rate_fps else None,
         )
@@ -204,14 +204,16 @@ class DryRun:
         return len(frames) / proof.encode_s if proof.encode_s else None
 
 
-def _segment_frames(summary: MediaSummary, slots: int, fps: float | None) -> int:
+def segment_frames(summary: MediaSummary, slots: int, fps: float | None) -> int:
+    """About how many frames a segment will have, by the slots and the rate of each."""
     fair = summary.frame_count // (2 * slots)
     if fps is None:
         return max(1, fair)
     return max(1, min(max(fair, round(fps * MIN_ENCODE_S)), round(fps * MAX_ENCODE_S)))
 
 
-def _notes(spec: JobSpec, summary: MediaSummary) -> list[str]:
+def plan_notes(spec: JobSpec, summary: MediaSummary) -> list[str]:
+    """What a person should know about a film before it is encoded."""
     notes = [*summary.warnings]
     if summary.damaged:
         notes.append(summary.damaged)

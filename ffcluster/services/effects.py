@@ -66,6 +66,7 @@ class EffectRunner:
         background: Where work goes on.
         session_of: The open session of a worker, or None.
         changed: Told of every job that a viewer should see anew.
+        worker_changed: Told of every such worker.
         closed: Told of every job that has ended and was cleaned up.
     """
 
@@ -81,6 +82,7 @@ class EffectRunner:
         *,
         session_of: Callable[[WorkerId], Session | None],
         changed: Callable[[JobId], None],
+        worker_changed: Callable[[WorkerId], None],
         closed: Callable[[Job], None],
     ) -> None:
         self._state = state
@@ -92,6 +94,7 @@ class EffectRunner:
         self._background = background
         self._session_of = session_of
         self._changed = changed
+        self._worker_changed = worker_changed
         self._closed = closed
         self._orders: dict[Epoch, EncodeOrder] = {}
 
@@ -106,7 +109,7 @@ class EffectRunner:
 
     @carry_out.register
     def _(self, effect: WorkerChanged) -> None:
-        """Nobody watches workers yet; clients ask for them."""
+        self._worker_changed(effect.worker_id)
 
     # --- jobs ----------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from twisted.python.failure import Failure
 
 from ffcluster.errors import NoUsableEncoder
 from ffcluster.media.machine import usable_cpus
-from ffcluster.net.client import CoordinatorClient
 from ffcluster.services.config import ServerSettings, WorkerSettings
 from ffcluster.services.coordinator import CoordinatorService
 from ffcluster.services.worker import WorkerService
@@ -35,6 +34,8 @@ class EmbeddedCluster:
     off with; more workers share the cores evenly.
 
     Attributes:
+        url: The coordinator, once it was started.
+        token: What it wants to be shown.
         output_dir: Where the coordinator publishes; on the file system of `folder`.
         broken: Fails when a worker cannot work at all, or the coordinator can store nothing any
             more; never fires otherwise.
@@ -51,7 +52,8 @@ class EmbeddedCluster:
     ) -> None:
         self._reactor = reactor
         self._folder = folder
-        self._token = secrets.token_urlsafe(32)
+        self.url = ""
+        self.token = secrets.token_urlsafe(32)
         self.output_dir = folder / "output"
         self.broken: Deferred[None] = Deferred()
         self._coordinator = CoordinatorService(
@@ -67,7 +69,7 @@ class EmbeddedCluster:
                 retry_delay_s=_RETRY_DELAY_S,
                 # Whoever encodes one film may use the disk up for it.
                 min_free_bytes=0,
-                token=self._token,
+                token=self.token,
                 ffmpeg=ffmpegs[0] if ffmpegs else None,
             ),
         )
@@ -75,13 +77,12 @@ class EmbeddedCluster:
         self._worker_count = workers
         self._ffmpegs = tuple(ffmpegs)
         self._workers: list[WorkerService] = []
-        self._client: CoordinatorClient | None = None
         self._closed = False
         # A second Ctrl-C stops the reactor under a running cluster; encoders must end all the same.
         self._trigger = reactor.addSystemEventTrigger("before", "shutdown", self._stop_and_remove)
 
-    async def start(self) -> CoordinatorClient:
-        """Start everything and connect to it.
+    async def start(self) -> None:
+        """Start everything.
 
         Raises:
             FfclusterError: When something cannot start; everything is stopped again then.
@@ -95,20 +96,17 @@ class EmbeddedCluster:
                 self._workers.append(worker)
                 worker.finished.addCallback(self._worker_gave_up, worker)
                 worker.startService()
-            self._client = await CoordinatorClient.connect(
-                self._reactor, f"ws://{_HOST}:{port}", token=self._token
-            )
+            self.url = f"ws://{_HOST}:{port}"
         except BaseException:
             await self.close()
             raise
-        return self._client
 
     def _worker_settings(self, number: int, port: int) -> WorkerSettings:
         several = self._worker_count > 1
         return WorkerSettings(
             host=_HOST,
             port=port,
-            token=self._token,
+            token=self.token,
             name=f"local-{number}" if several else "local",
             cpus=max(1, usable_cpus() // self._worker_count) if several else None,
             work_dir=self._folder / f"worker-{number}",
@@ -128,8 +126,6 @@ class EmbeddedCluster:
             return
         self._closed = True
         self.broken.addErrback(lambda _: None)
-        if self._client is not None:
-            await self._client.close()
         await self._stop_and_remove()
         self._reactor.removeSystemEventTrigger(self._trigger)
 

@@ -27,13 +27,15 @@ from ffcluster.core.events import (
     WorkerJoined,
     WorkerLeft,
 )
+from ffcluster.core.load import WorkerLoad
 from ffcluster.core.model import Capability, Epoch, JobId, WorkerId
 from ffcluster.core.views import JobView
 from ffcluster.core.worker import WorkerFacts
-from ffcluster.errors import ErrorReport, FfclusterError, ProtocolError
+from ffcluster.errors import ErrorReport, FfclusterError, Forbidden, ProtocolError
 from ffcluster.net import codec, messages
+from ffcluster.net.access import Caller, Scope
 from ffcluster.net.session import Liveness, negotiate
-from ffcluster.net.websocket import CLOSE_PROTOCOL, Connection
+from ffcluster.net.websocket import CLOSE_FORBIDDEN, CLOSE_PROTOCOL, Connection
 from ffcluster.services.cleaning import clean
 from ffcluster.services.measurements import plausible
 
@@ -49,6 +51,8 @@ _KEEPS_ATTEMPTS = 2
 _PATIENCE = 10
 _MAX_SLOTS = 1024
 _MAX_NOTES = 16
+# An encoding command has far fewer words.
+_MAX_WORDS = 1024
 _MAX_WATCHES = 100
 
 
@@ -75,6 +79,9 @@ class Desk(Protocol):
     def holds(self, worker_id: WorkerId, epoch: Epoch) -> bool:
         """Whether the attempt is live on that worker."""
 
+    def told_load(self, worker_id: WorkerId, load: WorkerLoad) -> None:
+        """A worker says how its machine is."""
+
     def worker_opened(self, worker_id: WorkerId, session: Session) -> None:
         """A worker's session begins."""
 
@@ -92,10 +99,17 @@ class Desk(Protocol):
 
 
 class Session:
-    """One connection, from its greeting to its end."""
+    """One connection, from its greeting to its end.
 
-    def __init__(self, desk: Desk) -> None:
+    Attributes:
+        caller: Whoever opened it.
+        worker_id: The worker that it is of, or None.
+        watches: Jobs that its client watches, by number of the request.
+    """
+
+    def __init__(self, desk: Desk, caller: Caller) -> None:
         self._desk = desk
+        self.caller = caller
         self._connection: Connection | None = None
         self._receive: Callable[[bytes], None] = self._greet
         self._misunderstood = 0
@@ -104,6 +118,11 @@ class Session:
         self._forgets = False
         self.worker_id: WorkerId | None = None
         self.watches: dict[int, JobId] = {}
+
+    @property
+    def heard_at(self) -> float:
+        """When something of the peer arrived last."""
+        return self._liveness.heard_at
 
     # --- what the connection tells -------------------------------------------------------------
 
@@ -124,7 +143,8 @@ class Session:
             request = error.detail.get("request", 0)
             self.send(messages.Failure(ErrorReport.of(error), reply_to=request))
             if self._misunderstood >= _PATIENCE or self._receive == self._greet:
-                self.close(CLOSE_PROTOCOL, error.message)
+                refused = isinstance(error, Forbidden)
+                self.close(CLOSE_FORBIDDEN if refused else CLOSE_PROTOCOL, error.message)
 
     def closed(self, reason: str) -> None:
         """The connection is gone."""
@@ -164,6 +184,7 @@ class Session:
     def _greet(self, payload: bytes) -> None:
         hello: messages.Hello = _decode_hello(payload)
         protocol, desk = negotiate(hello), self._desk
+        self.caller.need(Scope.VIEWER if hello.role == "client" else Scope.WORKER)
         self.send(messages.Welcome(protocol, __version__, desk.heartbeat_s, desk.block_bytes))
         if hello.role == "client":
             self._receive = self._from_client
@@ -209,7 +230,10 @@ class Session:
                     self.send(messages.Revoke(row.epoch))
         elif isinstance(message, messages.Draining):
             desk.post(WorkerDraining(self.worker_id))
-        elif isinstance(message, (messages.Heartbeat, messages.Accepted)):
+        elif isinstance(message, messages.Heartbeat):
+            if message.load is not None:
+                desk.told_load(self.worker_id, clean(message.load))
+        elif isinstance(message, messages.Accepted):
             return
         elif desk.holds(self.worker_id, Epoch(message.epoch)):
             self._about_attempt(message)
@@ -229,7 +253,15 @@ class Session:
         elif isinstance(message, messages.Returned):
             self._desk.post(AttemptReturned(epoch))
         else:
-            proof = clean(attrs.evolve(message.proof, notes=message.proof.notes[:_MAX_NOTES]))
+            proof = message.proof
+            proof = clean(
+                attrs.evolve(
+                    proof,
+                    argv=proof.argv[:_MAX_WORDS],
+                    notes=proof.notes[:_MAX_NOTES],
+                    log_tail=proof.log_tail[-_MAX_NOTES:],
+                )
+            )
             self._desk.deliver(attrs.evolve(message, proof=proof))
 
     # --- clients -------------------------------------------------------------------------------
@@ -245,6 +277,7 @@ class Session:
         answering.addErrback(self._answer_failed, request.request)
 
     async def _answer(self, request: Any) -> None:
+        self.caller.need(messages.NEEDS[type(request)])
         self.send(await self._desk.answer(request))
 
     def _answer_failed(self, failure: Any, number: int) -> None:

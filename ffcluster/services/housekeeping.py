@@ -29,6 +29,7 @@ _TIDY_EVERY_S = 600.0
 _JOBS_REMEMBERED = 1000
 # Nobody asks for the same job again after so long.
 _KEYS_KEPT_S = 30 * 86_400.0
+_DELIVERIES_KEPT_S = 7 * 86_400.0
 
 
 class Housekeeping:
@@ -136,7 +137,8 @@ class Housekeeping:
             await deferToThread(self._blobs.sweep, self._expected())
         first_kept = self._state.counters.next_event - self._settings.events_kept
         keys_since = self._seconds() - _KEYS_KEPT_S
-        await self._ledger.read(lambda store: store.prune(first_kept, keys_since))
+        told_since = self._seconds() - _DELIVERIES_KEPT_S
+        await self._ledger.read(lambda store: store.prune(first_kept, keys_since, told_since))
 
     def _expected(self) -> frozenset[str]:
         """Incoming files that somebody goes on with, or may come back to."""

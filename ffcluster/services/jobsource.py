@@ -19,6 +19,9 @@ from ffcluster.services.statefile import StateFile
 
 log = Logger()
 
+# What the index is called in the job's directory.
+INDEX_NAME = "index"
+
 _SAME = (
     ("size_bytes", "its size in bytes"),
     ("frame_count", "its number of frames"),
@@ -53,7 +56,7 @@ class JobSource:
         self._spec = spec
         self._path = path
         self._note = StateFile(directory / "source.json", SourceStamp)
-        self.index_path = directory / "index"
+        self.index_path = directory / INDEX_NAME
 
     async def open(self, expected: MediaSummary | None) -> MediaSummary:
         """Index the source, or use the index of an earlier process if nothing changed.

@@ -91,6 +91,7 @@ class Ledger:
         self._trouble: FfclusterError | None = None
         self._end: BaseException | None = None
         self._closing = False
+        self._listeners: list[Callable[[Sequence[Changes]], None]] = []
 
     @property
     def trouble(self) -> str:
@@ -141,6 +142,13 @@ class Ledger:
         self._waiting.append(_Waiting(self._last_batch(), then))
         self._write()
         self._call()
+
+    def listen(self, stored: Callable[[Sequence[Changes]], None]) -> None:
+        """Tell `stored` of all changes from now on, in order, each as soon as it is durable.
+
+        It is told before whoever put them, and must not block; what it raises is logged.
+        """
+        self._listeners.append(stored)
 
     def idle(self) -> Deferred[None]:
         """Fires when all that was put is durable and has been told; fails when that never will."""
@@ -217,12 +225,13 @@ class Ledger:
         stored.addErrback(lambda failure: log.failure("the ledger failed", failure))
 
     def _done(self) -> None:
-        self._writing = None
+        stored, self._writing = self._writing or (), None
         self._stored = self._collecting - 1
         self._delay_s = _FIRST_RETRY_S
         self._troubled(None)
         # The thread works on while the effects are carried out.
         self._write()
+        self._tell_stored(stored)
         self._call()
 
     def _failed(self, failure: Failure) -> None:
@@ -258,6 +267,15 @@ class Ledger:
             waiting.never(error)
 
     # --- telling -------------------------------------------------------------------------------
+
+    def _tell_stored(self, stored: Sequence[Changes]) -> None:
+        """Tell all listeners before anybody else, whatever they put meanwhile."""
+        self._calling = True
+        try:
+            for listener in self._listeners:
+                _call(partial(listener, stored))
+        finally:
+            self._calling = False
 
     def _call(self) -> None:
         """Call whoever waits for what is durable now, strictly in order, never nested."""

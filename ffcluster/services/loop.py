@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from ffcluster.core.cluster import ClusterState
-from ffcluster.core.durable import Changes, KeyEntry
+from ffcluster.core.durable import Changes, KeyEntry, WebhookEntry
 from ffcluster.core.effects import Effect
 from ffcluster.core.events import Event, Ticked
 from ffcluster.services.clock import CoordinatorClock
@@ -35,7 +35,7 @@ class Writer(Protocol):
 @attrs.frozen
 class _Posted:
     event: Event
-    keys: tuple[KeyEntry, ...] = ()
+    with_it: Changes = attrs.field(factory=Changes)
     done: Deferred[None] | None = None
 
 
@@ -50,6 +50,7 @@ class DecisionLoop:
         state: The cluster's state; nobody else changes it.
         writer: Makes changes durable.
         carry_out: Starts what an effect asks for.
+        complete: Adds to changes what must be stored together with them.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class DecisionLoop:
         state: ClusterState,
         writer: Writer,
         carry_out: Callable[[Effect], None],
+        complete: Callable[[Changes], Changes] = lambda changes: changes,
     ) -> None:
         self._reactor = reactor
         self._clock = clock
         self._state = state
         self._writer = writer
         self._carry_out = carry_out
+        self._complete = complete
         self._waiting: deque[_Posted] = deque()
         self._busy = False
         self._running = True
@@ -78,15 +81,22 @@ class DecisionLoop:
         """Take an event in; after `stop` it is ignored."""
         self._take(_Posted(event))
 
-    def settled(self, event: Event, keys: Sequence[KeyEntry] = ()) -> Deferred[None]:
+    def settled(
+        self,
+        event: Event,
+        keys: Sequence[KeyEntry] = (),
+        webhooks: Sequence[WebhookEntry] = (),
+    ) -> Deferred[None]:
         """Take an event in; fires when what it changed is durable and its effects are started.
 
         Args:
             event: What happened.
             keys: Idempotency keys to store together with it.
+            webhooks: Webhooks to store together with it, which are told of it already.
         """
         done: Deferred[None] = Deferred()
-        self._take(_Posted(event, tuple(keys), done))
+        with_it = Changes(keys=tuple(keys), webhooks=tuple(webhooks))
+        self._take(_Posted(event, with_it, done))
         return done
 
     def stop(self) -> None:
@@ -113,7 +123,7 @@ class DecisionLoop:
             while self._waiting:
                 posted = self._waiting.popleft()
                 effects = self._state.handle(posted.event, self._clock.seconds())
-                self._put(effects, posted.keys, posted.done)
+                self._put(effects, posted.with_it, posted.done)
         finally:
             self._busy = False
         self._arm()
@@ -121,12 +131,13 @@ class DecisionLoop:
     def _put(
         self,
         effects: Sequence[Effect],
-        keys: tuple[KeyEntry, ...] = (),
+        with_it: Changes | None = None,
         done: Deferred[None] | None = None,
     ) -> None:
         changes = self._state.take_changes()
-        if keys:
-            changes = attrs.evolve(changes, keys=(*changes.keys, *keys))
+        if with_it:
+            changes = attrs.evolve(changes, keys=with_it.keys, webhooks=with_it.webhooks)
+        changes = self._complete(changes)
         self._writer.put(changes, lambda: self._guarded(lambda: self._stored(effects, done)))
 
     def _stored(self, effects: Sequence[Effect], done: Deferred[None] | None) -> None:

@@ -21,6 +21,7 @@ from ffcluster.services.values import (
     parse_boolean,
     parse_database,
     parse_host,
+    parse_hosts,
     parse_interface,
     parse_path,
     parse_paths,
@@ -66,6 +67,12 @@ def _output_name(value: object) -> str:
         raise BadValue("a file name without directories is allowed; --output-dir says where")
     container_for(name)
     return name
+
+
+def _watch_dirs(value: object) -> tuple[str, ...]:
+    from ffcluster.services.watchfolders import parse_watch_dirs
+
+    return parse_watch_dirs(value)
 
 
 def _ffmpeg_params(value: object) -> Profile:
@@ -200,6 +207,22 @@ SERVER_OPTIONS: tuple[Option, ...] = (
     Option("interface", "interface", parse_interface, "Address to listen on.", "127.0.0.1"),
     _COMMON["token-file"],
     Option(
+        "allowed-hosts",
+        "allowed_hosts",
+        parse_hosts,
+        "Name under which it is asked besides localhost; others are refused.",
+        "any, on loopback none",
+        repeatable=True,
+    ),
+    Option(
+        "webhook-allow-private",
+        "webhook_allow_private",
+        parse_boolean,
+        "Let webhooks lead into private networks, and use http://.",
+        "false",
+        boolean=True,
+    ),
+    Option(
         "state-dir",
         "state_dir",
         parse_path,
@@ -247,6 +270,14 @@ SERVER_OPTIONS: tuple[Option, ...] = (
         parse_paths,
         "Directory from which clients may name files.",
         "any on loopback, none otherwise",
+        repeatable=True,
+    ),
+    Option(
+        "watch-dir",
+        "",
+        _watch_dirs,
+        "Directory whose films are encoded as they come, as DIR or DIR=PROFILE.",
+        "none",
         repeatable=True,
     ),
     Option(

@@ -7,12 +7,15 @@ from typing import Any
 
 from ffcluster.core.cluster import ClusterState
 from ffcluster.core.events import Event
+from ffcluster.core.load import WorkerLoad
 from ffcluster.core.model import Epoch, JobId, WorkerId
 from ffcluster.core.views import JobView
 from ffcluster.net import messages
-from ffcluster.net.websocket import CLOSE_NORMAL
+from ffcluster.net.access import Caller
+from ffcluster.net.websocket import CLOSE_FORBIDDEN, CLOSE_NORMAL
 from ffcluster.services.delivery import Deliveries
 from ffcluster.services.gateway import Session
+from ffcluster.services.load import Loads
 from ffcluster.services.loop import DecisionLoop
 from ffcluster.services.requests import ClientRequests
 
@@ -39,6 +42,7 @@ class Reception:
         requests: ClientRequests,
         *,
         seconds: Callable[[], float],
+        loads: Loads,
         block_bytes: int,
         output_path: Callable[[str], str],
     ) -> None:
@@ -49,6 +53,7 @@ class Reception:
         self._loop = loop
         self._deliveries = deliveries
         self._requests = requests
+        self._loads = loads
         self._seconds = seconds
         self._output_path = output_path
         self._sessions: set[Session] = set()
@@ -57,9 +62,9 @@ class Reception:
 
     # --- what the coordinator asks -------------------------------------------------------------
 
-    def open_session(self) -> Session:
-        """What stands behind a new connection."""
-        session = Session(self)
+    def open_session(self, caller: Caller) -> Session:
+        """What stands behind a new connection of `caller`."""
+        session = Session(self, caller)
         self._sessions.add(session)
         return session
 
@@ -85,6 +90,12 @@ class Reception:
             for session in self._sessions:
                 session.show_job(view)
 
+    def end_for(self, token_id: str) -> None:
+        """End every session that was opened with a token, which is good no more."""
+        for session in list(self._sessions):
+            if session.caller.token_id == token_id:
+                session.close(CLOSE_FORBIDDEN, "the token was revoked")
+
     def close(self, reason: str) -> None:
         """End every session."""
         for session in list(self._sessions):
@@ -109,10 +120,15 @@ class Reception:
         attempt = self._state.attempts.get(epoch)
         return attempt is not None and attempt.worker_id == worker_id
 
+    def told_load(self, worker_id: WorkerId, load: WorkerLoad) -> None:
+        """A worker says how its machine is."""
+        self._loads.told(worker_id, load)
+
     def worker_opened(self, worker_id: WorkerId, session: Session) -> None:
         """A worker greeted; an earlier session of the same worker ends."""
         earlier = self._by_worker.get(worker_id)
         self._by_worker[worker_id] = session
+        self._loads.opened(worker_id, lambda: session.heard_at)
         if earlier is not None:
             earlier.worker_id = None
             earlier.close(CLOSE_NORMAL, "the worker opened a new session")
@@ -122,6 +138,7 @@ class Reception:
         self._sessions.discard(session)
         if session.worker_id is not None and self._by_worker.get(session.worker_id) is session:
             del self._by_worker[session.worker_id]
+            self._loads.closed(session.worker_id)
 
     async def answer(self, request: Any) -> messages.ToClient:
         """Do what a client asks, and say what came of it."""

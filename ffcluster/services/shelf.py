@@ -138,6 +138,18 @@ class TicketShelf:
 
     # --- uploads -------------------------------------------------------------------------------
 
+    def check_size(self, name: str, size_bytes: int) -> None:
+        """Refuse a source that is too large, whatever room there is.
+
+        Raises:
+            Refused: It is.
+        """
+        if size_bytes > self._upload_limit_bytes:
+            raise Refused(
+                message=f"{name} has {size_bytes} bytes; {self._upload_limit_bytes} are allowed.",
+                advice="Raise --upload-limit on the coordinator, or use --on-server.",
+            )
+
     async def begin_upload(self, name: str, size_bytes: int, now: float) -> Upload:
         """Make room for a source.
 
@@ -145,11 +157,7 @@ class TicketShelf:
             Refused: It is too large, or too many uploads wait already.
             DiskFull, OutputUnwritable: There is no room even for an empty file.
         """
-        if size_bytes > self._upload_limit_bytes:
-            raise Refused(
-                message=f"{name} has {size_bytes} bytes; {self._upload_limit_bytes} are allowed.",
-                advice="Raise --upload-limit on the coordinator, or use --on-server.",
-            )
+        self.check_size(name, size_bytes)
         if len(self.uploads) >= _MAX_UPLOADS:
             raise Refused(message=f"{_MAX_UPLOADS} uploads wait for their job already.")
         upload_id = secrets.token_urlsafe(18)
@@ -186,13 +194,21 @@ class TicketShelf:
                 log.warn("an upload is lost: {reason}", reason=error.message)
         return uploads
 
-    async def adopt_upload(self, upload_id: str, owner: str) -> BlobRef:
-        """Make a whole upload a blob that `owner` holds; it is no upload any more then.
+    async def settle_upload(self, upload_id: str) -> None:
+        """Take an upload for whole when every byte arrived, without a SHA-256 of its sender's.
+
+        A browser cannot work one out for a large file; the connection guards its bytes.
+        """
+        upload = self.uploads.get(upload_id)
+        if upload is not None:
+            await deferToThread(upload.file.settle)
+
+    def whole_upload(self, upload_id: str) -> IncomingFile:
+        """An upload that is whole and proven.
 
         Raises:
             NotFound: There is none of that id.
             Refused: It is not whole yet.
-            DiskFull, OutputUnwritable: It cannot be kept; it stays an upload.
         """
         upload = self.uploads.get(upload_id)
         if upload is None:
@@ -208,10 +224,21 @@ class TicketShelf:
                 else f"All bytes of {upload.name} arrived, and are not proven yet.",
                 advice="Send what is missing, at the least the last byte with the file's SHA-256.",
             )
-        del self.uploads[upload_id]
+        return file
+
+    async def adopt_upload(self, upload_id: str, owner: str) -> BlobRef:
+        """Make a whole upload a blob that `owner` holds; it is no upload any more then.
+
+        Raises:
+            NotFound: There is none of that id.
+            Refused: It is not whole yet.
+            DiskFull, OutputUnwritable: It cannot be kept; it stays an upload.
+        """
+        file = self.whole_upload(upload_id)
+        upload = self.uploads.pop(upload_id)
         try:
             ref: BlobRef = await deferToThread(
-                self._blobs.adopt, file.path, file.sha256, file.offset, owner=owner
+                self._blobs.adopt, file.path, file.sha256 or "", file.offset, owner=owner
             )
         except FfclusterError:
             self.uploads[upload_id] = upload

@@ -16,6 +16,7 @@ from ffcluster.encoders.registry import Registry
 from ffcluster.errors import InvalidOption, Refused
 from ffcluster.net.messages import MAX_PRIORITY
 from ffcluster.services.config import ServerSettings
+from ffcluster.web.webhooks import WantedWebhook
 
 _LONGEST_NAME = 200
 _LONGEST_KEY = 200
@@ -31,7 +32,7 @@ def make_spec(request: JobRequest, settings: ServerSettings, registry: Registry)
     """
     if (request.server_path is None) == (request.upload_id is None):
         raise Refused(message="A job needs either a path on the coordinator or an upload.")
-    name = request.output_name or settings.output_name or _derived_name(request.source_name)
+    name = request.output_name or settings.output_name or derived_name(request.source_name)
     check_name(name)
     # A peer's word on what its filters need is not taken: it is worked out again.
     profile = checked_profile(request.profile or settings.profile or Profile(), registry.schemas)
@@ -86,7 +87,7 @@ def check_key(key: str) -> None:
         )
 
 
-def request_sha256(request: JobRequest) -> str:
+def request_sha256(request: JobRequest, webhook: WantedWebhook | None = None) -> str:
     """What a request asks for, as a fingerprint; SHA-256, hex.
 
     Which upload it names is left out: a client that did not hear the answer sends its source again,
@@ -95,7 +96,10 @@ def request_sha256(request: JobRequest) -> str:
     bare = attrs.evolve(
         request, idempotency_key="", upload_id="upload" if request.upload_id else None
     )
-    document = orjson.dumps(to_jsonable(bare), option=orjson.OPT_SORT_KEYS)
+    asked = to_jsonable(bare)
+    if webhook is not None:
+        asked["webhook"] = to_jsonable(webhook)
+    document = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(document).hexdigest()
 
 
@@ -108,9 +112,10 @@ def _check_priority(priority: int) -> None:
         )
 
 
-def _derived_name(source_name: str) -> str:
+def derived_name(source_name: str, suffix: str = _DEFAULT_SUFFIX) -> str:
+    """A file name for the output of a film."""
     stem = Path(source_name.replace("\\", "/")).stem
     safe = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in stem)
-    ending = f"-encoded{_DEFAULT_SUFFIX}"
+    ending = f"-encoded{suffix}"
     room = safe.lstrip(".").encode()[: _LONGEST_NAME - len(ending)]
     return (room.decode("utf-8", "ignore") or "film") + ending

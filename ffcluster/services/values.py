@@ -269,3 +269,12 @@ def parse_host(value: object) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", text):
         raise BadValue("a host name or an address is allowed, without ws:// and without a port")
     return text
+
+
+def parse_hosts(value: object) -> tuple[str, ...]:
+    """Read one host name or address or a list of them, each once; see `parse_host`.
+
+    Raises:
+        BadValue: When one is neither, or there is none.
+    """
+    return _each(value, parse_host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 from twisted.internet.threads import deferToThread
@@ -11,10 +12,13 @@ from ffcluster.core.cluster import ClusterState, Policy
 from ffcluster.core.durable import Saved
 from ffcluster.core.events import Event, Ticked
 from ffcluster.core.job import Job
+from ffcluster.core.judge import Judge
 from ffcluster.core.model import Diagnosis, JobId, Source
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.registry import Registry
 from ffcluster.media.runner import Runner
+from ffcluster.media.thumbnailer import Thumbnailer
+from ffcluster.net.outgoing import Outgoing
 from ffcluster.services import recovery
 from ffcluster.services.assembly import Assembly
 from ffcluster.services.background import Background
@@ -27,16 +31,38 @@ from ffcluster.services.holdings import Holdings
 from ffcluster.services.housekeeping import Housekeeping
 from ffcluster.services.intake import Intake
 from ffcluster.services.jobmedia import JobMedia
+from ffcluster.services.jobsource import INDEX_NAME
 from ffcluster.services.ledger import Ledger
+from ffcluster.services.load import Loads
 from ffcluster.services.loop import DecisionLoop
 from ffcluster.services.openjobs import OpenJobs
 from ffcluster.services.past import Past
+from ffcluster.services.picturefiles import PictureFiles, picture_limit
+from ffcluster.services.pictures import Pictures
+from ffcluster.services.planner import Planner
 from ffcluster.services.reception import Reception
 from ffcluster.services.recovery import StateDirectory
 from ffcluster.services.requests import ClientRequests
 from ffcluster.services.shelf import TicketShelf
+from ffcluster.services.spans import Spans
+from ffcluster.services.stills import Stills
+from ffcluster.services.tokens import TokenBook
+from ffcluster.services.viewers import Viewers
+from ffcluster.services.watching import Jobs, WatchService
+from ffcluster.services.webdesk import Home, WebDesk
+from ffcluster.services.webhooks import Webhooks
+from ffcluster.services.window import DeskWindow
 from ffcluster.store.blobs import BlobStore
 from ffcluster.store.space import Reserve
+from ffcluster.web.api import desk_routes
+from ffcluster.web.filmstrip import filmstrip_routes
+from ffcluster.web.gantt import gantt_routes
+from ffcluster.web.pictures import picture_routes
+from ffcluster.web.report import report_routes
+from ffcluster.web.routing import Route
+from ffcluster.web.stream import stream_routes
+from ffcluster.web.tokens import token_routes
+from ffcluster.web.webhooks import webhook_routes
 
 
 @attrs.frozen
@@ -72,22 +98,30 @@ class Parts:
 
     Attributes:
         clock: Its clock.
+        tokens: Who may come in; nobody but the coordinator's own token until it is loaded.
         state: The cluster's state.
         shelf: What can be fetched and put.
         jobs: The media side of every job.
         holdings: Who needs which blob.
         background: Where work goes on.
         assembly: Joins and publishes.
+        webhooks: Who is told of events.
         loop: Takes events in.
         housekeeping: Its regular duties.
         intake: Takes new jobs in.
+        watching: The watch folders.
+        loads: What workers say of their machines.
         reception: Every session.
+        pictures: How jobs look.
+        viewers: Everybody who watches.
+        web: Answers the REST API.
     """
 
     def __init__(self, outside: Outside, saved: Saved, ended: Callable[[Job], None]) -> None:
         settings, ledger, reactor = outside.settings, outside.ledger, outside.runner.reactor
         self._outside = outside
         self.clock = CoordinatorClock(reactor, saved.clock_s)
+        self.tokens = TokenBook(settings.token, ledger, self.clock.seconds)
         judge = RegistryJudge(outside.registry, self._diagnoses)
         self.state = ClusterState.restored(_policy(settings), judge, saved)
         self.shelf = TicketShelf(outside.blobs, settings.upload_limit_bytes)
@@ -97,8 +131,24 @@ class Parts:
         self.assembly = Assembly(
             self.state, self.jobs, self.shelf, outside.registry, self.background
         )
+        self.webhooks = Webhooks(
+            reactor,
+            ledger,
+            Outgoing(reactor, private=settings.webhook_allow_private),
+            self.state.jobs,
+            saved,
+            seconds=self.clock.seconds,
+            post=self._post,
+            private=settings.webhook_allow_private,
+        )
+        ledger.listen(self.webhooks.stored)
         self.loop = DecisionLoop(
-            reactor, self.clock, self.state, ledger, self._effects(ended).carry_out
+            reactor,
+            self.clock,
+            self.state,
+            ledger,
+            self._effects(ended).carry_out,
+            self.webhooks.complete,
         )
         reserve = Reserve(
             settings.state_dir,
@@ -125,10 +175,36 @@ class Parts:
             ledger,
             seconds=self.clock.seconds,
             settled=self.loop.settled,
+            hook_of=self.webhooks.for_job,
             source_of=self._source_of,
             short_of=lambda: self.housekeeping.short_of,
         )
-        self.reception = self._reception()
+        self.watching = WatchService(
+            reactor,
+            settings.watch_folders,
+            settings.state_dir,
+            Jobs(self.intake, self.state.jobs.get, self.state.jobs.values, settings.output_dir),
+        )
+        self.loads = Loads(
+            self.clock.seconds, lambda worker_id: self.viewers.worker_changed(worker_id)
+        )
+        ledger.listen(self.loads.stored)
+        past = Past(ledger)
+        requests = self._requests(past)
+        self.web = self._web(requests, past, judge)
+        self.reception = self._reception(requests)
+        self.pictures = self._pictures()
+        ledger.listen(self.pictures.stored)
+        self.viewers = Viewers(
+            reactor,
+            self.state,
+            DeskWindow(self.web),
+            ledger,
+            seconds=self.clock.seconds,
+            last_event=saved.counters.next_event - 1,
+        )
+        ledger.listen(self.viewers.stored)
+        self.tokens.when_revoked(self.reception.end_for)
 
     def tend(self) -> None:
         """Give up uploads that nobody goes on with, and let idle workers look."""
@@ -145,22 +221,74 @@ class Parts:
 
     async def stop(self) -> None:
         """Take nothing in any more, and end every process; all that was stored stays."""
+        self.watching.stop()
         self.housekeeping.stop()
+        self.webhooks.stop()
         self.background.stop()
         self.loop.stop()
+        self.viewers.close()
         self.reception.close("the coordinator stops")
+        await self.pictures.close()
         await self.jobs.stop_all()
 
-    def _reception(self) -> Reception:
-        outside, seconds = self._outside, self.clock.seconds
-        requests = ClientRequests(
+    def _requests(self, past: Past) -> ClientRequests:
+        return ClientRequests(
             self.state,
-            seconds,
+            self.clock.seconds,
             settled=self.loop.settled,
             submissions=self.intake,
-            past=Past(outside.ledger),
+            past=past,
+            loads=self.loads,
+            tokens=self.tokens,
             output_path=self.shelf.output_path,
         )
+
+    def _web(self, requests: ClientRequests, past: Past, judge: Judge) -> WebDesk:
+        outside = self._outside
+        home = Home(
+            outside.settings,
+            outside.build.version,
+            self.clock.seconds(),
+            lambda: outside.blobs.usage_bytes() + self.pictures.used_bytes,
+            short_of=lambda: self.housekeeping.short_of,
+            last_event=lambda: self.viewers.last_event,
+        )
+        planner = Planner(
+            outside.runner,
+            outside.settings,
+            outside.registry,
+            judge,
+            workers=lambda: [w for w in self.state.workers.values() if w.available],
+            film=self.intake.film,
+        )
+        return WebDesk(
+            home,
+            self.state.jobs,
+            self.state.workers,
+            requests=requests,
+            intake=self.intake,
+            shelf=self.shelf,
+            planner=planner,
+            registry=outside.registry,
+            past=past,
+            seconds=self.clock.seconds,
+        )
+
+    def routes(self) -> tuple[Route, ...]:
+        """All routes of the REST API."""
+        return (
+            *desk_routes(self.web, self._outside.runner.reactor),
+            *token_routes(self.tokens),
+            *stream_routes(self.viewers),
+            *webhook_routes(self.webhooks),
+            *filmstrip_routes(self.pictures),
+            *gantt_routes(self.pictures),
+            *picture_routes(self.pictures),
+            *report_routes(self.pictures),
+        )
+
+    def _reception(self, requests: ClientRequests) -> Reception:
+        outside, seconds = self._outside, self.clock.seconds
         deliveries = Deliveries(
             self.state, self.shelf, outside.blobs, self.holdings, self.background
         )
@@ -170,9 +298,38 @@ class Parts:
             deliveries,
             requests,
             seconds=seconds,
+            loads=self.loads,
             block_bytes=outside.settings.block_bytes,
             output_path=self.shelf.output_path,
         )
+
+    def _pictures(self) -> Pictures:
+        outside = self._outside
+        files = PictureFiles(
+            outside.settings.state_dir / "pictures", picture_limit(outside.settings.max_disk_bytes)
+        )
+        thumbnailer = Thumbnailer(outside.runner)
+        stills = Stills(
+            thumbnailer,
+            files,
+            source_path=lambda job: self.holdings.source_path(job.source),
+            index_path=self._index_path,
+            short_of=lambda: self.housekeeping.short_of,
+            seconds=self.clock.seconds,
+        )
+        return Pictures(
+            self.state,
+            Spans(outside.ledger),
+            stills,
+            files,
+            reactor=outside.runner.reactor,
+            seconds=self.clock.seconds,
+            aside=self.background.aside,
+            index_path=self._index_path,
+        )
+
+    def _index_path(self, job_id: JobId) -> Path:
+        return self._outside.directory.job(job_id) / INDEX_NAME
 
     def _effects(self, ended: Callable[[Job], None]) -> EffectRunner:
         registry = self._outside.registry
@@ -185,9 +342,14 @@ class Parts:
             registry,
             self.background,
             session_of=lambda worker_id: self.reception.session_of(worker_id),
-            changed=lambda job_id: self.reception.changed(job_id),
+            changed=self._job_changed,
+            worker_changed=lambda worker_id: self.viewers.worker_changed(worker_id),
             closed=ended,
         )
+
+    def _job_changed(self, job_id: JobId) -> None:
+        self.reception.changed(job_id)
+        self.viewers.job_changed(job_id)
 
     def _post(self, event: Event) -> None:
         self.loop.post(event)
@@ -199,7 +361,7 @@ class Parts:
             job.spec,
             self.holdings.source_path(job.source),
             outside.directory.job(job.id),
-            output_dir=outside.settings.output_dir,
+            output_dir=outside.settings.output_dir / job.spec.output_folder,
             blobs=outside.blobs,
             runner=outside.runner,
             build=outside.build,

@@ -35,6 +35,7 @@ from ffcluster.net.websocket import dial
 from ffcluster.services.choice import plugin_warnings
 from ffcluster.services.config import WorkerSettings, default_work_dir, default_worker_name
 from ffcluster.services.detection import Examined, examine_machine, machine_state_dir
+from ffcluster.services.gauges import Gauges
 from ffcluster.services.measurements import load_measurements
 from ffcluster.services.workbench import Workbench
 from ffcluster.services.workdir import WorkDir
@@ -88,6 +89,7 @@ class WorkerService(Service):
         self._heartbeat_s = HEARTBEAT_S
         self._draining = False
         self.runner = Runner(reactor)
+        self._gauges = Gauges(self.runner)
 
     # --- start and stop ------------------------------------------------------------------------
 
@@ -110,6 +112,7 @@ class WorkerService(Service):
         return ensureDeferred(self._drain())
 
     async def _stop(self) -> None:
+        self._gauges.stop()
         if self._session is not None:
             self._session.close("the worker stops")
         elif self._living is not None:
@@ -228,7 +231,8 @@ class WorkerService(Service):
         assert self._bench is not None  # noqa: S101 - only a prepared worker connects
         if not self._draining:
             self._bench.accept_again()
-        session = WorkerSession(self._bench, self._reactor)
+        self._gauges.start()
+        session = WorkerSession(self._bench, self._reactor, self._gauges.take)
         try:
             await dial(self._reactor, self._address, session, token=self.settings.token)
             self._session = session

@@ -5,12 +5,14 @@ Attempts belong to the `Workbench`, which outlives the session. Dials nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from ffcluster.core.load import WorkerLoad
 from ffcluster.errors import ProtocolError, Refused
 from ffcluster.net import codec, messages
 from ffcluster.net.session import Liveness
@@ -27,16 +29,27 @@ _PROGRESS_EVERY_S = 0.5
 class WorkerSession:
     """One connection to the coordinator, from the greeting to the end.
 
+    Args:
+        bench: Has the attempts.
+        reactor: Times what is said.
+        take_load: The machine's load, if it was read since it was taken last.
+
     Attributes:
         welcomed: Fires when the coordinator accepted the worker; fails when it did not.
         ended: Fires with the reason when the session is over.
     """
 
-    def __init__(self, bench: Workbench, reactor: Any) -> None:
+    def __init__(
+        self,
+        bench: Workbench,
+        reactor: Any,
+        take_load: Callable[[], WorkerLoad | None] = lambda: None,
+    ) -> None:
         self.ended: Deferred[str] = Deferred()
         self.welcomed: Deferred[None] = Deferred()
         self._bench = bench
         self._reactor = reactor
+        self._take_load = take_load
         self._connection: Connection | None = None
         self._liveness = Liveness(reactor.seconds(), reactor.seconds())
         self._loop = LoopingCall(self._report)
@@ -140,5 +153,6 @@ class WorkerSession:
         rows = self._bench.progress()
         if rows:
             self.send(messages.Progress(rows))
-        elif self._liveness.must_speak(now):
-            self.send(messages.Heartbeat())
+        load = self._take_load()
+        if load is not None or self._liveness.must_speak(now):
+            self.send(messages.Heartbeat(load))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import orjson
 from twisted.internet.defer import Deferred
 
+from ffcluster.core.durable import Changes
 from ffcluster.core.events import Event
+from ffcluster.core.load import WorkerLoad
 from ffcluster.core.model import Epoch, JobSpec, WorkerId
 from ffcluster.core.profile import Container, Profile
 from ffcluster.core.views import JobView
@@ -36,6 +39,7 @@ class FakeDesk:
     live: dict[int, str] = attrs.field(factory=dict)
     opened: list[tuple[WorkerId, Session]] = attrs.field(factory=list)
     closed: list[Session] = attrs.field(factory=list)
+    loads: list[tuple[WorkerId, WorkerLoad]] = attrs.field(factory=list)
     known_jobs: dict[str, JobView] = attrs.field(factory=dict)
     asked: list[Any] = attrs.field(factory=list)
     answers: dict[int, Any] = attrs.field(factory=dict)
@@ -51,6 +55,9 @@ class FakeDesk:
 
     def holds(self, worker_id: WorkerId, epoch: Epoch) -> bool:
         return self.live.get(epoch) == worker_id
+
+    def told_load(self, worker_id: WorkerId, load: WorkerLoad) -> None:
+        self.loads.append((worker_id, load))
 
     def worker_opened(self, worker_id: WorkerId, session: Session) -> None:
         self.opened.append((worker_id, session))
@@ -75,6 +82,26 @@ class FakeDesk:
 
     def output_path(self, job_id: str) -> str:
         return f"/v1/outputs/{job_id}" if self.known_jobs[job_id].state == "Completed" else ""
+
+
+class MemoryWriter:
+    """Stands for the ledger: everything is durable at once, unless it is held back."""
+
+    def __init__(self) -> None:
+        self.written: list[Changes] = []
+        self.held: Deferred[None] | None = None
+
+    def put(self, changes: Changes, then: Callable[[], None]) -> None:
+        self.written.append(changes)
+        self.idle().addCallback(lambda _: then())
+
+    def idle(self) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        if self.held is None:
+            done.callback(None)
+        else:
+            self.held.chainDeferred(done)
+        return done
 
 
 class FakeConnection:

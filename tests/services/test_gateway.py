@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from ffcluster.core import events
+from ffcluster.core.load import GpuLoad, WorkerLoad
 from ffcluster.core.model import (
     Capability,
     Diagnosis,
@@ -21,6 +22,7 @@ from ffcluster.core.model import (
 from ffcluster.core.profile import Codec
 from ffcluster.errors import Code, Conflict, ErrorReport, NotFound
 from ffcluster.net import messages
+from ffcluster.net.access import Caller, Scope
 from ffcluster.net.messages import PROTOCOL_VERSIONS
 from ffcluster.net.session import BEATS_MISSED, HEARTBEAT_S, SILENCE_LIMIT_S
 from ffcluster.net.websocket import CLOSE_PROTOCOL
@@ -37,8 +39,11 @@ def desk() -> FakeDesk:
     return FakeDesk()
 
 
-def opened(desk: FakeDesk) -> tuple[Session, FakeConnection]:
-    session, connection = Session(desk), FakeConnection()
+ADMIN = Caller("coordinator", Scope.ADMIN)
+
+
+def opened(desk: FakeDesk, caller: Caller = ADMIN) -> tuple[Session, FakeConnection]:
+    session, connection = Session(desk, caller), FakeConnection()
     session.opened(connection)  # type: ignore[arg-type]
     return session, connection
 
@@ -146,6 +151,48 @@ def test_notes_of_a_result_are_bounded_and_printable(desk: FakeDesk) -> None:
     (result,) = desk.delivered
     assert result.proof.notes[0] == "odd?[2J"
     assert len(result.proof.notes) == 16
+
+
+def test_command_and_log_of_a_result_are_bounded_and_printable(desk: FakeDesk) -> None:
+    session, _ = opened(desk)
+    say(session, hello())
+    desk.live[7] = "attic"
+    lines = (*("line" for _ in range(100)), "the last\x1b[2J")
+    proof = SegmentProof(10, argv=("word",) * 5000, log_tail=lines)
+    say(session, messages.Result(7, 1, "0" * 64, proof))
+    (result,) = desk.delivered
+    assert len(result.proof.argv) == 1024
+    assert len(result.proof.log_tail) == 16
+    assert result.proof.log_tail[-1] == "the last?[2J"
+
+
+def test_load_of_a_worker_is_told_and_made_printable(desk: FakeDesk) -> None:
+    session, connection = worker(desk)
+    say(session, messages.Heartbeat())
+    assert desk.loads == []
+    say(session, messages.Heartbeat(WorkerLoad(12.5, 1, 2, (GpuLoad("card\x1b[2J", 3.0),))))
+    assert desk.loads == [("attic", WorkerLoad(12.5, 1, 2, (GpuLoad("card?[2J", 3.0),)))]
+    assert connection.sent == []
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        '{"cpu_percent": 101, "memory_used_bytes": 1, "memory_total_bytes": 2}',
+        '{"cpu_percent": 1, "memory_used_bytes": -1, "memory_total_bytes": 2}',
+        '{"cpu_percent": 1, "memory_used_bytes": 1, "memory_total_bytes": 2, "gpus": [{}]}',
+        '{"cpu_percent": "a lot"}',
+        '"high"',
+    ],
+)
+def test_load_that_makes_no_sense_is_answered_and_changes_nothing(
+    desk: FakeDesk, load: str
+) -> None:
+    session, connection = worker(desk)
+    session.received(f'{{"type": "heartbeat", "load": {load}}}'.encode())
+    (failure,) = connection.sent
+    assert failure.error.code is Code.PROTOCOL
+    assert desk.loads == []
 
 
 @pytest.mark.parametrize(

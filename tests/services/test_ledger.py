@@ -148,6 +148,34 @@ class LedgerCase(TestCase):
         assert (await self.ledger.read(lambda store: store.load())).counters.next_event == 1001
 
     @asynchronous
+    async def test_listeners_hear_of_every_change_once_in_order_before_anybody_else(self) -> None:
+        def heard(batch: Sequence[Changes]) -> None:
+            numbers = [entry.number for changes in batch for entry in changes.events]
+            self.told.append(("heard", *numbers))
+            if numbers == [1]:
+                self.put(9)
+
+        def broken(batch: Sequence[Changes]) -> None:
+            raise KeyError("gone")
+
+        self.ledger.listen(broken)
+        self.ledger.listen(heard)
+        self.gate.faults = [AWAY]
+        self.gate.held.clear()
+        self.put(1)
+        self.put(2)
+        self.put(3)
+        self.gate.held.set()
+        await self.until(lambda: bool(self.troubles))
+        assert self.told == []
+        self.clock.advance(60)
+        await self.ledger.idle()
+        # What was put meanwhile, too.
+        await self.ledger.idle()
+        assert len(self.flushLoggedErrors(KeyError)) == 3
+        assert self.told == [("heard", 1), 1, ("heard", 2, 3), 2, 3, ("heard", 9), 9]
+
+    @asynchronous
     async def test_what_is_put_while_others_are_told_comes_after_them(self) -> None:
         def first() -> None:
             self.told.append("first")

@@ -10,7 +10,14 @@ import pytest
 from twisted.internet.task import Clock
 
 from ffcluster.core.cluster import ClusterState
-from ffcluster.core.durable import Changes, JobEntry, KeyEntry
+from ffcluster.core.durable import (
+    Changes,
+    DeliveryEntry,
+    EventEntry,
+    JobEntry,
+    KeyEntry,
+    WebhookEntry,
+)
 from ffcluster.core.effects import Effect, IndexSource, JobChanged
 from ffcluster.core.events import Event, JobCancelled, JobSubmitted, Ticked
 from ffcluster.core.model import JobId, JobSpec, Source
@@ -20,6 +27,7 @@ from ffcluster.services.loop import DecisionLoop
 
 A, B = JobId("a"), JobId("b")
 SPEC = JobSpec(Profile(), Container.MKV, "film.mkv", "film.mkv")
+HOOK = WebhookEntry("wh_1", "https://example.org/", "", ("*",), 1.0, A)
 KEY = KeyEntry("mine", "0" * 64, A, 1.0)
 
 
@@ -159,6 +167,26 @@ def test_idempotency_key_is_stored_together_with_its_job(bench: Bench) -> None:
     bench.state.answers[submitted] = [IndexSource(A)], Changes(jobs=(entry(A),))
     bench.loop.settled(submitted, [KEY])
     assert bench.writer.store() == Changes(jobs=(entry(A),), keys=(KEY,))
+
+
+def test_what_completes_changes_is_stored_together_with_them() -> None:
+    bench = Bench()
+    state, writer = bench.state, bench.writer
+    event = EventEntry(1, 1.0, "job.state", A)
+    told = DeliveryEntry("wh_1", event, "job.queued")
+    seen: list[Changes] = []
+
+    def complete(changes: Changes) -> Changes:
+        seen.append(changes)
+        return attrs.evolve(changes, deliveries=(told,))
+
+    clock = CoordinatorClock(bench.clock, wall=lambda: 1000.0)
+    loop = DecisionLoop(bench.clock, clock, state, writer, bench.done.append, complete)
+    state.answers[JobCancelled(A)] = [JobChanged(A)], Changes(events=(event,))
+    loop.settled(JobCancelled(A), [KEY], [HOOK])
+    assert seen == [Changes(events=(event,), keys=(KEY,), webhooks=(HOOK,))]
+    assert writer.store() == attrs.evolve(seen[0], deliveries=(told,))
+    assert bench.done == [JobChanged(A)]
 
 
 def test_effect_that_breaks_does_not_keep_the_others_from_being_carried_out(bench: Bench) -> None:

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from ffcluster.core.load import WorkerLoad
 from ffcluster.errors import Code, ErrorReport, ProtocolError, Refused
 from ffcluster.net import messages
 from ffcluster.net.session import HEARTBEAT_S, SILENCE_LIMIT_S
@@ -202,6 +203,21 @@ def test_idle_worker_sends_heartbeats(
 ) -> None:
     keep_alive(session, clock, 2 * HEARTBEAT_S + 1)
     assert connection.sent == [messages.Heartbeat()] * 2
+
+
+def test_load_that_was_read_anew_is_sent_at_once(
+    clock: Clock, bench: FakeBench, connection: FakeConnection
+) -> None:
+    loads = [WorkerLoad(10.0, 1, 2)]
+    session = WorkerSession(bench, clock, lambda: loads.pop() if loads else None)  # type: ignore[arg-type]
+    session.opened(connection)  # type: ignore[arg-type]
+    session.greet(messages.Hello((1, 2), "worker"))
+    say(session, messages.Welcome(2, "1", HEARTBEAT_S, 4096))
+    connection.sent.clear()
+    clock.advance(0.5)
+    clock.advance(0.5)
+    assert connection.sent == [messages.Heartbeat(WorkerLoad(10.0, 1, 2))]
+    session.close("over")
 
 
 def test_silent_coordinator_is_given_up(
