@@ -123,6 +123,7 @@ class CoordinatorService(Service):
             version=build.version,
             required=settings.required_workers,
         )
+        log.info("dashboard: {url}", url=parts.web.dashboard_url)
         await self._submit_film(parts)
         parts.watching.start()
 

@@ -269,11 +269,19 @@ class WebDesk:
 
     def _worker_command(self) -> str:
         """What starts a worker; the secret itself is never told."""
-        settings = self._home.settings
-        address = settings.interface
-        if address in _EVERYWHERE:
-            address = platform.node() or "ADDRESS"
         words = ["twistd -n ffcluster-worker"]
-        words += [f"--server-ip={address}", f"--server-port={self.port}"]
-        words += ["--token-file=FILE"] if settings.token is not None else []
+        words += [f"--server-ip={self._address}", f"--server-port={self.port}"]
+        words += ["--token-file=FILE"] if self._home.settings.token is not None else []
         return " ".join(words)
+
+    @property
+    def _address(self) -> str:
+        """Where others find this machine."""
+        interface = self._home.settings.interface
+        return (platform.node() or "ADDRESS") if interface in _EVERYWHERE else interface
+
+    @property
+    def dashboard_url(self) -> str:
+        """What a person opens in a browser."""
+        address = f"[{self._address}]" if ":" in self._address else self._address
+        return f"http://{address}:{self.port}/"
