@@ -53,7 +53,7 @@ demo: $(READY)
 	@$(BIN)/python tools/demo.py $(if $(INPUT),"$(INPUT)")
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist loadscope --durations 15 $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder --durations 15 $(ARGS)
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -24,6 +25,14 @@ _HEADER_DEADLINE_S = 20.0
 _BODY_DEADLINE_S = 60.0
 _SLOWEST_BYTES_PER_S = 4096
 _LINGER_S = 2.0
+
+
+@attrs.define
+class Traffic:
+    """Bytes in the bodies of all requests and answers: pieces, results, films, pages."""
+
+    received_bytes: int = 0
+    sent_bytes: int = 0
 
 
 class BoundedRequest(Request):
@@ -60,10 +69,24 @@ class BoundedRequest(Request):
             refusal.answer(as_problem=as_problem, with_body=method != "HEAD")
         )
 
+    def getHeader(self, key: Any) -> Any:
+        """A header's value as text; every byte is some character, so nothing can fail here."""
+        if isinstance(key, bytes):
+            return super().getHeader(key)
+        value = super().getHeader(key.encode("ascii"))
+        return value.decode("latin-1") if value is not None else None
+
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a stretch of the body, unless the request was refused."""
         if not self._refused:
+            self.channel.site.traffic.received_bytes += len(data)
             super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+
+    def write(self, data: bytes) -> None:
+        """Send a stretch of the answer's body."""
+        if self.method != b"HEAD" and self.channel is not None:
+            self.channel.site.traffic.sent_bytes += len(data)
+        super().write(data)  # type: ignore[no-untyped-call]
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Answer a whole request; what came along with a refused one is never looked at."""
@@ -92,6 +115,7 @@ class CoordinatorSite(Site):
         root: The resource tree.
         door: Lets requests in.
         block_limit: Longest body of a PUT in bytes.
+        traffic: Counts what goes in and out; None: nobody wants to know.
     """
 
     requestFactory: Any = BoundedRequest
@@ -103,8 +127,10 @@ class CoordinatorSite(Site):
         *,
         door: Door,
         block_limit: int,
+        traffic: Traffic | None = None,
     ) -> None:
         super().__init__(root, timeout=120, reactor=reactor)  # type: ignore[no-untyped-call]
+        self.traffic = traffic or Traffic()
         self.door = door
         self.block_limit = block_limit
 

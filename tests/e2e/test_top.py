@@ -49,7 +49,7 @@ def test_top_shows_and_steers_a_cluster_through_an_outage(
     env = {"FFCLUSTER_COORDINATOR": cluster.url, "NO_COLOR": "1"}
     terminal = Terminal(TOP, env, width=130)
     terminals.append(terminal)
-    terminal.shows(job_id, "waiting for 1 more worker", "attic", "Idle", "1 jobs open")
+    terminal.shows(job_id, "waiting for 1 more worker", "attic", "Idle", "1 open job")
     assert terminal.screen.alternate
     assert terminal.screen.colours == set()
     terminal.press("p")

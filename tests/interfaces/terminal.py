@@ -86,9 +86,11 @@ class Terminal:
         self.ours, self.theirs = pty.openpty()
         self.resize(width, height)
         self.before = self.settings()
+        # GNU readline, where something loaded it, tells children a size of its own.
+        inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             command, stdin=self.theirs, stdout=self.theirs, stderr=subprocess.DEVNULL,
-            env={**os.environ, "TERM": "xterm-256color", **env},
+            env={**inherited, "TERM": "xterm-256color", **env},
         )  # fmt: skip
 
     def settings(self) -> list[Any]:

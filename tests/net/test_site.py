@@ -111,6 +111,13 @@ class Open(LoopbackCase):
         ):
             assert status(await self.raw(request(f"GET {path}"))) == 404, path
 
+    async def test_headers_of_any_bytes_are_answered(self) -> None:
+        self.offer(FILM)
+        for name in ("Range", "Authorization", "Host", "Origin", "If-Match", "Content-Type"):
+            line = f"{name}: ".encode() + b"\xfa[P\xc2\x84\xff"
+            answer = await self.raw(b"GET /v1/pieces/film HTTP/1.1\r\n" + line + b"\r\n\r\n")
+            assert 200 <= status(answer) < 500, name
+
     async def test_nothing_but_the_known_methods_is_allowed(self) -> None:
         self.offer(FILM)
         for method in ("POST", "DELETE", "PATCH", "OPTIONS"):

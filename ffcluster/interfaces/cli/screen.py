@@ -39,9 +39,14 @@ def headline(snapshot: Snapshot) -> str:
     still_open = sum(not row.ended for row in snapshot.jobs)
     present = sum(not row.state.startswith("Disconnected") for row in snapshot.workers)
     return (
-        f"{snapshot.fps:.1f} frames/s  {still_open} jobs open  {present} workers, "
+        f"{snapshot.fps:.1f} frames/s  {_counted(still_open, 'open job')}  "
+        f"{_counted(present, 'worker')}, "
         f"{snapshot.busy} busy  ETA {clock(snapshot.eta_s)}"
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def text_of(snapshot: Snapshot) -> str:
