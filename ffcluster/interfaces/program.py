@@ -1,4 +1,4 @@
-"""Run a coordinator or a worker as a whole process: signals, failures in words, exit code.
+"""Run a coordinator or a worker as a whole process: signals, log, failures in words, exit code.
 
 Knows when a process must end and with which code; leaves all work to the service it holds.
 """
@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application import service
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from ffcluster.errors import ErrorReport
+from ffcluster.interfaces.supervision import Supervision
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -24,6 +26,8 @@ class Program(service.MultiService):
 
     Attributes:
         exit_code: What the process should answer when the reactor has stopped.
+        observer: Where twistd shall log to, or None where it decides that itself.
+        supervision: Told how the process is doing.
     """
 
     _log = Logger()
@@ -32,8 +36,16 @@ class Program(service.MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
         self.exit_code = EXIT_OK
+        self.observer: ILogObserver | None = None
+        self.supervision = Supervision(reactor)
         self._ending = False
         self._signals: dict[int, Callable[[], None]] = {}
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become part of twistd's application, whose log goes to `observer`."""
+        if self.observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self.observer)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def on_signal(self, number: int, action: Callable[[], None]) -> None:
         """Run `action` in the reactor when the process gets this signal.
@@ -46,6 +58,18 @@ class Program(service.MultiService):
         """Start what is held, and take over the signals as soon as the reactor runs."""
         super().startService()  # type: ignore[no-untyped-call]
         self._reactor.callWhenRunning(self._install_signals)
+        self._reactor.callWhenRunning(self.supervision.begin)
+
+    def stopService(self) -> Any:
+        """Stop what is held; the supervisor hears that the reactor turns until that is done."""
+        self.supervision.stopping()
+        stopping: Any = super().stopService()  # type: ignore[no-untyped-call]
+        stopping.addBoth(self._stopped)
+        return stopping
+
+    def _stopped(self, result: Any) -> Any:
+        self.supervision.end()
+        return result
 
     def _install_signals(self) -> None:
         for number, action in self._signals.items():
@@ -90,7 +114,7 @@ def coordinator_program(reactor: Any, settings: Any) -> Program:
     program = Program(reactor)
     coordinator = CoordinatorService(reactor, settings)
     coordinator.setServiceParent(program)  # type: ignore[no-untyped-call]
-    coordinator.started.addErrback(program.fail)
+    coordinator.started.addCallbacks(lambda _: program.supervision.ready(), program.fail)
     coordinator.finished.addCallbacks(program.end, program.fail)
     program.on_signal(signal.SIGTERM, lambda: program.end(EXIT_OK))
     return program
@@ -109,6 +133,7 @@ def worker_program(reactor: Any, settings: Any) -> Program:
     program = Program(reactor)
     worker = WorkerService(reactor, settings)
     worker.setServiceParent(program)  # type: ignore[no-untyped-call]
+    worker.prepared.addCallback(lambda _: program.supervision.ready())
     worker.finished.addCallbacks(program.end, program.fail)
     draining = False
 
@@ -118,6 +143,7 @@ def worker_program(reactor: Any, settings: Any) -> Program:
             program.end(EXIT_OK)
             return
         draining = True
+        program.supervision.stopping()
         worker.drain().addCallbacks(lambda _: program.end(EXIT_OK), program.fail)
 
     program.on_signal(signal.SIGTERM, drain)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import getopt
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.application import service
+from twisted.logger import LegacyLogObserverWrapper
 from twisted.python import usage
+from twisted.python.logfile import LogFile
 
 from ffcluster.errors import FfclusterError
 from ffcluster.interfaces.program import Program, coordinator_program, worker_program
@@ -24,6 +27,7 @@ from ffcluster.services.config import (
     load_server_settings,
     load_worker_settings,
 )
+from ffcluster.services.logs import DEFAULT_FORMAT, filtered, log_observer
 from ffcluster.services.options import SERVER_OPTIONS, WORKER_OPTIONS, Option
 from ffcluster.services.values import BOOLEAN_WORDS
 
@@ -54,9 +58,11 @@ class TableOptions(usage.Options):
     Attributes:
         table: The options of the program.
         given: What the command line gave, by name; repeatable options as lists.
+        settings: What was made of it.
     """
 
     table: ClassVar[tuple[Option, ...]] = ()
+    settings: Any
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -118,6 +124,31 @@ class TableOptions(usage.Options):
         except FfclusterError as error:
             text = f"{error.message}\n{error.advice}".rstrip()
             raise usage.UsageError(text) from error
+        if self._twistd.get("syslog") and self.settings.log_format != DEFAULT_FORMAT:
+            raise usage.UsageError("twistd --syslog takes text only: leave out --log-format.")
+
+    @property
+    def _twistd(self) -> Mapping[str, Any]:
+        """The options of twistd itself; none where it does not run this program."""
+        return getattr(self, "parent", None) or {}
+
+    def take_log(self, program: Program) -> None:
+        """Let twistd log where it would by itself, in the form that was asked for."""
+        twistd, settings = self._twistd, self.settings
+        if not twistd:
+            return
+        if twistd.get("syslog"):
+            from twisted.python.syslog import SyslogObserver
+
+            emit: Any = SyslogObserver(twistd.get("prefix") or "").emit
+            program.observer = filtered(LegacyLogObserverWrapper(emit), settings.log_level)
+            return
+        name, file = twistd.get("logfile"), sys.stdout
+        if name != "-" and (name or not twistd.get("nodaemon")):
+            file = LogFile.fromFullPath(name or "twistd.log")
+            if hasattr(signal, "SIGUSR1"):
+                program.on_signal(signal.SIGUSR1, file.rotate)
+        program.observer = log_observer(settings.log_format, settings.log_level, file)
 
 
 class ServerOptions(TableOptions):
@@ -223,5 +254,6 @@ class Worker:
 def _built(program: Program, options: ServerOptions | WorkerOptions) -> service.IService:
     from twisted.internet import reactor
 
+    options.take_log(program)
     _answer_with_exit_code(program, reactor, options)
     return program

@@ -105,6 +105,12 @@ class AttemptRun:
         self._put_before = False
         self._said_all = False
         self._gives_back = False
+        # What the log says of all that happens to it.
+        self._about: dict[str, Any] = {
+            "attempt": int(offer.epoch),
+            "job": offer.job_id,
+            "segment": offer.order.frames.first,
+        }
 
     @property
     def lasts(self) -> bool:
@@ -218,9 +224,9 @@ class AttemptRun:
             else:
                 return messages.Result(self.offer.epoch, size, sha256, proof)
             log.warn(
-                "the result of attempt {epoch} is kept and put again: {error}",
-                epoch=self.offer.epoch,
+                "the result of attempt {attempt} is kept and put again: {error}",
                 error=error.message,
+                **self._about,
             )
             await deferLater(self._bench.clock, pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PUT_PAUSE_S)
@@ -232,9 +238,9 @@ class AttemptRun:
                 self._say(messages.Returned(self.offer.epoch))
             return succeed(None)
         if not failure.check(FfclusterError):
-            log.failure("attempt {epoch} broke", failure, epoch=self.offer.epoch)
+            log.failure("attempt {attempt} broke", failure, **self._about)
         error = ErrorReport.of(failure.value)
-        log.warn("attempt {epoch} failed: {error}", epoch=self.offer.epoch, error=error.message)
+        log.warn("attempt {attempt} failed: {error}", error=error.message, **self._about)
         word: messages.FromWorker = messages.Failed(self.offer.epoch, error)
         return ensureDeferred(self._tell(lambda _: succeed(word)))
 
@@ -257,13 +263,13 @@ class AttemptRun:
 
     def _broke(self, failure: Any) -> None:
         if not self.stopped:
-            log.failure("attempt {epoch} broke", failure, epoch=self.offer.epoch)
+            log.failure("attempt {attempt} broke", failure, **self._about)
 
     def _clean_up(self, _: object) -> None:
         self._bench.release(self)
         removing = deferToThread(self._remove_files)
         removing.addErrback(
-            lambda failure: log.warn("cannot clean up: {error}", error=failure.value)
+            lambda failure: log.warn("cannot clean up: {error}", error=failure.value, **self._about)
         )
         removing.addBoth(self.done.callback)
 

@@ -20,6 +20,7 @@ import platformdirs
 
 from ffcluster.core.profile import Profile
 from ffcluster.errors import InvalidOption
+from ffcluster.services.logs import DEFAULT_FORMAT, DEFAULT_LEVEL
 from ffcluster.services.options import SERVER_OPTIONS, WORKER_OPTIONS, Option
 from ffcluster.services.values import (
     GIB,
@@ -72,6 +73,8 @@ class ServerSettings:
         upload_limit_bytes: Largest source that a client may upload.
         fixed_crew: No worker will join beyond those that are required (one machine).
         shutdown_when_done: Stop after the film given as `source` has ended.
+        log_format: How the log is written; see `ffcluster.services.logs`.
+        log_level: What is left out of it.
         source: A film to encode at once, or None.
         warnings: What a person should know about these settings.
     """
@@ -112,6 +115,8 @@ class ServerSettings:
     upload_limit_bytes: int = TIB
     fixed_crew: bool = False
     shutdown_when_done: bool = False
+    log_format: str = DEFAULT_FORMAT
+    log_level: str = DEFAULT_LEVEL
     source: Path | None = None
     warnings: tuple[str, ...] = ()
 
@@ -159,6 +164,8 @@ class WorkerSettings:
         allowed_plugins: Names of the only plugins to load, or None for all.
         drain_timeout_s: How long running segments may go on after a request to stop.
         cpus: CPU cores to use, or None for all.
+        log_format: How the log is written; see `ffcluster.services.logs`.
+        log_level: What is left out of it.
         warnings: What a person should know about these settings.
     """
 
@@ -179,6 +186,8 @@ class WorkerSettings:
     allowed_plugins: tuple[str, ...] | None = None
     drain_timeout_s: float = 120.0
     cpus: int | None = None
+    log_format: str = DEFAULT_FORMAT
+    log_level: str = DEFAULT_LEVEL
     warnings: tuple[str, ...] = ()
 
 
@@ -259,10 +268,9 @@ def read_token_file(path: Path) -> tuple[str, tuple[str, ...]]:
         raise InvalidOption(
             message=f"--token-file={path} is empty.", advice=advice, option="token-file"
         )
-    if len(token) < MIN_TOKEN_CHARACTERS or not all("!" <= c <= "~" for c in token):
+    if not _usable(token):
         raise InvalidOption(
-            message=f"--token-file={path} holds no usable token: one word of at least "
-            f"{MIN_TOKEN_CHARACTERS} printable ASCII characters is allowed.",
+            message=f"--token-file={path} holds no usable token: {_USABLE}.",
             advice=advice,
             option="token-file",
         )
@@ -272,9 +280,22 @@ def read_token_file(path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _token(values: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
-    if "token-file" not in values:
+    if "token-file" in values:
+        return read_token_file(values["token-file"])
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not token:
         return None, ()
-    return read_token_file(values["token-file"])
+    if not _usable(token):
+        raise InvalidOption(
+            message=f"{TOKEN_VARIABLE} holds no usable token: {_USABLE}.",
+            advice="Make one with: ffcluster token",
+            option=TOKEN_VARIABLE,
+        )
+    return token, ()
+
+
+def _usable(token: str) -> bool:
+    return len(token) >= MIN_TOKEN_CHARACTERS and all("!" <= c <= "~" for c in token)
 
 
 def _require_token(interface: str, token: str | None) -> None:
@@ -341,17 +362,24 @@ def _refuse_unknown(table: object, known: Sequence[str], where: str, path: Path)
 def _parse_all(
     table: str, given: Mapping[str, object], document: Mapping[str, Any], path: Path | None
 ) -> dict[str, Any]:
-    """Parse every option that was given, the command line's value before the file's."""
+    """Parse every option that was given: the command line's value, else the file's, else the
+    environment's.
+    """
     written = document.get(table, {})
     values: dict[str, Any] = {}
     for option in _TABLES[table]:
         names = (option.name, *option.aliases)
         from_cli = _only_one({f"--{n}": given[n] for n in names if given.get(n) is not None})
         from_file = _only_one({f"{path}: $.{table}.{n}": written[n] for n in names if n in written})
-        chosen = from_cli or from_file
+        chosen = from_cli or from_file or _from_environment(option)
         if chosen is not None:
             values[option.name] = parse_option(option, *chosen)
     return values
+
+
+def _from_environment(option: Option) -> tuple[str, object] | None:
+    value = os.environ.get(option.variable) if option.variable else None
+    return (option.variable, value) if value else None
 
 
 def _only_one(found: dict[str, object]) -> tuple[str, object] | None:

@@ -40,6 +40,8 @@ from ffcluster.services.wiring import Outside, Parts
 from ffcluster.store.blobs import FileBlobs
 from ffcluster.store.opening import open_store
 from ffcluster.web.api import mount
+from ffcluster.web.health import Check, LiveResource, ReadyResource
+from ffcluster.web.metrics import MetricsResource
 from ffcluster.web.static_files import StaticFiles
 
 log = Logger()
@@ -147,6 +149,7 @@ class CoordinatorService(Service):
 
     def _tend(self, parts: Parts) -> None:
         """Begin with what is done every now and then for those who are connected."""
+        parts.metrics.start()
         every = (
             (parts.tend, _TEND_EVERY_S),
             (parts.reception.tend, parts.reception.tend_every_s),
@@ -182,6 +185,9 @@ class CoordinatorService(Service):
         )
         root.putChild(b"ws", socket.as_resource())
         mount(root, parts.routes(), await deferToThread(StaticFiles.load), self._reactor)
+        root.putChild(b"metrics", MetricsResource(parts.metrics))
+        root.putChild(b"livez", LiveResource())  # type: ignore[no-untyped-call]
+        root.putChild(b"readyz", ReadyResource(lambda: self._checks(parts)))
         site = CoordinatorSite(
             self._reactor,
             root,
@@ -190,6 +196,7 @@ class CoordinatorService(Service):
                 host_rule(settings.allowed_hosts, loopback_only=is_loopback(settings.interface)),
             ),
             block_limit=settings.block_bytes,
+            traffic=parts.metrics.traffic,
         )
         kind = TCP6ServerEndpoint if ":" in settings.interface else TCP4ServerEndpoint
         endpoint = kind(self._reactor, settings.port, interface=settings.interface)
@@ -203,6 +210,13 @@ class CoordinatorService(Service):
                 f"{error.socketError}.",
                 advice="Choose another --port or --interface, or stop what uses this one.",
             ) from error
+
+    def _checks(self, parts: Parts) -> tuple[Check, ...]:
+        return (
+            Check("listening", self._listening is not None, "it does not listen yet"),
+            Check("running", bool(self.running), "it stops"),
+            *parts.checks(),
+        )
 
     # --- the end -------------------------------------------------------------------------------
 

@@ -282,18 +282,18 @@ def _on_this_side(epoch: Epoch, error: ErrorReport) -> Event:
 def _log_end(job: Job) -> None:
     if job.outcome is not None:
         log.info(
-            "job {id}: {state}; {frames} frames in {path}",
-            id=job.id,
+            "job {job}: {state}; {frames} frames in {path}",
+            job=job.id,
             state=job.state.value,
             frames=job.outcome.frame_count,
             path=job.outcome.path,
         )
     elif job.error is not None:
         log.error(
-            "job {id}: {state}: {error}",
-            id=job.id,
+            "job {job}: {state}: {error}",
+            job=job.id,
             state=job.state.value,
             error=job.error.message,
         )
     else:
-        log.info("job {id}: {state}", id=job.id, state=job.state.value)
+        log.info("job {job}: {state}", job=job.id, state=job.state.value)

@@ -91,6 +91,7 @@ class _Encoding:
                 log.info(
                     "{frames}: decoding on {device} failed, the CPU does it: {error}",
                     frames=str(order.frames),
+                    segment=order.frames.first,
                     device=where,
                     error=error.message,
                 )

@@ -46,6 +46,7 @@ class Housekeeping:
 
     Attributes:
         short_of: Why nothing new can be taken in, or "".
+        no_room: Why there is too little room on the disk, or "".
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Housekeeping:
         seconds: Callable[[], float],
         post: Callable[[Event], None],
     ) -> None:
-        self.short_of = ""
+        self.short_of = self.no_room = ""
         self._settings = settings
         self._state = state
         self._blobs = blobs
@@ -105,7 +106,8 @@ class Housekeeping:
 
     async def _look(self) -> None:
         """See whether there is room, and what has been kept for long enough."""
-        reason = self._ledger.trouble or await self._room()
+        self.no_room = await self._room()
+        reason = self._ledger.trouble or self.no_room
         if reason != self.short_of:
             self.short_of = reason
             if reason:

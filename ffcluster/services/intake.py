@@ -177,7 +177,7 @@ class Intake:
         source = await self._source(job_id, request, trusted=house is not None)
         keys = [self._key(request, webhook, job_id)] if request.idempotency_key else []
         await self._settled(JobSubmitted(job_id, spec, source, request.priority), keys, hooks)
-        log.info("job {id}: {source} submitted", id=job_id, source=spec.source_name)
+        log.info("job {job}: {source} submitted", job=job_id, source=spec.source_name)
         return job_id
 
     async def _source(self, job_id: JobId, request: JobRequest, *, trusted: bool) -> Source:

@@ -295,8 +295,8 @@ class JobMedia:
             raise Cancelled(message="The join was given up.")
         reached(Step.OUTPUT_VERIFIED)
         log.info(
-            "job {id}: joined {join} s after its last segment; verified in {verify} s",
-            id=self.job_id,
+            "job {job}: joined {join} s after its last segment; verified in {verify} s",
+            job=self.job_id,
             join=round(joined - began, 2),
             verify=round(self._runner.reactor.seconds() - joined, 2),
         )

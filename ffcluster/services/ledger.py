@@ -92,6 +92,7 @@ class Ledger:
         self._end: BaseException | None = None
         self._closing = False
         self._listeners: list[Callable[[Sequence[Changes]], None]] = []
+        self._timers: list[Callable[[float], None]] = []
 
     @property
     def trouble(self) -> str:
@@ -149,6 +150,10 @@ class Ledger:
         It is told before whoever put them, and must not block; what it raises is logged.
         """
         self._listeners.append(stored)
+
+    def time_writes(self, took: Callable[[float], None]) -> None:
+        """Tell `took` of every transaction from now on how many seconds it took."""
+        self._timers.append(took)
 
     def idle(self) -> Deferred[None]:
         """Fires when all that was put is durable and has been told; fails when that never will."""
@@ -220,11 +225,14 @@ class Ledger:
         self._retry = None
         batch = self._writing
         assert batch is not None  # noqa: S101 - only called while there is one
+        began_s = self._clock.seconds()
         stored = Deferred.fromCoroutine(self._in_thread(lambda: _apply(self._store, batch)))
-        stored.addCallbacks(lambda _: self._done(), self._failed)
+        stored.addCallbacks(lambda _: self._done(began_s), self._failed)
         stored.addErrback(lambda failure: log.failure("the ledger failed", failure))
 
-    def _done(self) -> None:
+    def _done(self, began_s: float) -> None:
+        for took in self._timers:
+            took(self._clock.seconds() - began_s)
         stored, self._writing = self._writing or (), None
         self._stored = self._collecting - 1
         self._delay_s = _FIRST_RETRY_S

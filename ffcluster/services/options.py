@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 
 from ffcluster.core.profile import Profile
+from ffcluster.services.logs import DEFAULT_FORMAT, DEFAULT_LEVEL, FORMATS, LEVELS
 from ffcluster.services.values import (
     KIB,
     MIB,
@@ -18,6 +19,7 @@ from ffcluster.services.values import (
     Parser,
     count_between,
     duration_between,
+    one_of,
     parse_boolean,
     parse_database,
     parse_host,
@@ -47,6 +49,7 @@ class Option:
         aliases: Other names for it on the command line and in the file.
         boolean: Whether it also has a `--no-` form.
         repeatable: Whether it may be given more than once.
+        variable: The environment variable that gives it where nothing else does, or "".
     """
 
     name: str
@@ -57,6 +60,7 @@ class Option:
     aliases: tuple[str, ...] = ()
     boolean: bool = False
     repeatable: bool = False
+    variable: str = ""
 
 
 def _output_name(value: object) -> str:
@@ -83,7 +87,11 @@ def _ffmpeg_params(value: object) -> Profile:
 
 _COMMON = {
     "token-file": Option(
-        "token-file", "", parse_path, "File with the secret that coordinator and workers share."
+        "token-file",
+        "",
+        parse_path,
+        "File with the secret that coordinator and workers share.",
+        variable="FFCLUSTER_TOKEN_FILE",
     ),
     "ffmpeg": Option(
         "ffmpeg",
@@ -107,6 +115,22 @@ _COMMON = {
         "The only plugin to load, by name; may be given several times.",
         "all that are installed",
         repeatable=True,
+    ),
+    "log-format": Option(
+        "log-format",
+        "log_format",
+        one_of(FORMATS),
+        "How the log is written: text for people, or json, one object in each line.",
+        DEFAULT_FORMAT,
+        variable="FFCLUSTER_LOG_FORMAT",
+    ),
+    "log-level": Option(
+        "log-level",
+        "log_level",
+        one_of(LEVELS),
+        "What is left out of the log: whatever is less important than this.",
+        DEFAULT_LEVEL,
+        variable="FFCLUSTER_LOG_LEVEL",
     ),
 }
 
@@ -305,6 +329,8 @@ SERVER_OPTIONS: tuple[Option, ...] = (
         "false",
         boolean=True,
     ),
+    _COMMON["log-format"],
+    _COMMON["log-level"],
 )
 
 WORKER_OPTIONS: tuple[Option, ...] = (
@@ -379,4 +405,6 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         "120",
     ),
     Option("cpus", "cpus", count_between(1, 4096), "CPU cores to use.", "all"),
+    _COMMON["log-format"],
+    _COMMON["log-level"],
 )

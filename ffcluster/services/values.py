@@ -10,7 +10,7 @@ import ipaddress
 import math
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ffcluster.errors import InvalidOption
@@ -149,6 +149,17 @@ def parse_word(value: object) -> str:
     if not isinstance(value, str) or not _WORD.fullmatch(value):
         raise BadValue("up to 64 letters, digits, dots, dashes and underscores are allowed")
     return value
+
+
+def one_of(words: Sequence[str]) -> Parser:
+    """A parser of exactly these words, in lower case."""
+
+    def parse(value: object) -> str:
+        if value not in words:
+            raise BadValue(f"{', '.join(words)} are allowed")
+        return str(value)
+
+    return parse
 
 
 def parse_path(value: object) -> Path:

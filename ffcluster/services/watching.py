@@ -274,7 +274,7 @@ class _Watched:
                 ending = Ending(Verdict.FAILED, reason_text(claim, ErrorReport.of(error)))
                 self._carry_out(self._watch.ended(claim.id, ending))
                 return
-        log.info("{name!r} became job {id}", name=claim.name, id=job_id)
+        log.info("{name!r} became job {job}", name=claim.name, job=job_id)
         await deferToThread(self._files.note, attrs.evolve(claim, job_id=job_id))
         self._watch.submitted(claim.id, job_id)
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import attrs
 from twisted.internet.threads import deferToThread
 
+from ffcluster import __version__
 from ffcluster.core.cluster import ClusterState, Policy
 from ffcluster.core.durable import Saved
 from ffcluster.core.events import Event, Ticked
 from ffcluster.core.job import Job
 from ffcluster.core.judge import Judge
-from ffcluster.core.model import Diagnosis, JobId, Source
+from ffcluster.core.model import Diagnosis, JobId, Source, WorkerId
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.registry import Registry
 from ffcluster.media.runner import Runner
@@ -34,7 +35,9 @@ from ffcluster.services.jobmedia import JobMedia
 from ffcluster.services.jobsource import INDEX_NAME
 from ffcluster.services.ledger import Ledger
 from ffcluster.services.load import Loads
+from ffcluster.services.logs import EventLog
 from ffcluster.services.loop import DecisionLoop
+from ffcluster.services.metrics import Around, Metrics
 from ffcluster.services.openjobs import OpenJobs
 from ffcluster.services.past import Past
 from ffcluster.services.picturefiles import PictureFiles, picture_limit
@@ -57,6 +60,7 @@ from ffcluster.store.space import Reserve
 from ffcluster.web.api import desk_routes
 from ffcluster.web.filmstrip import filmstrip_routes
 from ffcluster.web.gantt import gantt_routes
+from ffcluster.web.health import Check
 from ffcluster.web.pictures import picture_routes
 from ffcluster.web.report import report_routes
 from ffcluster.web.routing import Route
@@ -113,6 +117,7 @@ class Parts:
         loads: What workers say of their machines.
         reception: Every session.
         pictures: How jobs look.
+        metrics: What is measured.
         viewers: Everybody who watches.
         web: Answers the REST API.
     """
@@ -204,6 +209,10 @@ class Parts:
             last_event=saved.counters.next_event - 1,
         )
         ledger.listen(self.viewers.stored)
+        self.metrics = self._metrics(saved)
+        ledger.listen(self.metrics.tallies.stored)
+        ledger.time_writes(self.metrics.tallies.written)
+        ledger.listen(EventLog(self._name_of).stored)
         self.tokens.when_revoked(self.reception.end_for)
 
     def tend(self) -> None:
@@ -221,6 +230,7 @@ class Parts:
 
     async def stop(self) -> None:
         """Take nothing in any more, and end every process; all that was stored stays."""
+        self.metrics.stop()
         self.watching.stop()
         self.housekeeping.stop()
         self.webhooks.stop()
@@ -286,6 +296,37 @@ class Parts:
             *picture_routes(self.pictures),
             *report_routes(self.pictures),
         )
+
+    def _metrics(self, saved: Saved) -> Metrics:
+        outside = self._outside
+        around = Around(
+            self.web.fresh_status,
+            version=__version__,
+            ffmpeg=outside.build.version,
+            min_free_bytes=outside.settings.min_free_bytes,
+            max_disk_bytes=outside.settings.max_disk_bytes,
+            accepts=lambda: not self.housekeeping.short_of,
+            reachable=lambda: not outside.ledger.trouble,
+            viewers=lambda: len(self.viewers),
+        )
+        return Metrics(
+            outside.runner.reactor,
+            self.state,
+            saved.counters,
+            outside.registry.schemas,
+            around,
+        )
+
+    def checks(self) -> tuple[Check, ...]:
+        """What must be well for the coordinator to do its work."""
+        return (
+            Check("store", not self._outside.ledger.trouble, "what changes cannot be stored"),
+            Check("disk", not self.housekeeping.no_room, "there is too little room on the disk"),
+        )
+
+    def _name_of(self, worker_id: WorkerId) -> str | None:
+        worker = self.state.workers.get(worker_id)
+        return worker.facts.name if worker is not None else None
 
     def _reception(self, requests: ClientRequests) -> Reception:
         outside, seconds = self._outside, self.clock.seconds

@@ -55,6 +55,7 @@ class WorkerService(Service):
     """A daemon that encodes segments for one coordinator.
 
     Attributes:
+        prepared: Fires when it knows what its machine can do, before it connects.
         finished: Fires with an exit code when a worker that is not persistent cannot go on, or
             with the error when it cannot work at all.
         failure: Why, in words.
@@ -65,6 +66,7 @@ class WorkerService(Service):
 
     def __init__(self, reactor: Any, settings: WorkerSettings) -> None:
         self.settings = settings
+        self.prepared: Deferred[None] = Deferred()
         self.finished: Deferred[int] = Deferred()
         self.failure = ""
         self._reactor = reactor
@@ -154,6 +156,7 @@ class WorkerService(Service):
 
     async def _live(self) -> None:
         await self._prepare()
+        self.prepared.callback(None)
         while self._wants_a_session:
             try:
                 reason = await self._serve()
@@ -201,8 +204,8 @@ class WorkerService(Service):
             self, self._reactor, self._bulk, self._work_dir.attempts, self._capabilities
         )
         log.info(
-            "worker {name}: ffmpeg {versions}, {encoders}",
-            name=self._name,
+            "worker {worker}: ffmpeg {versions}, {encoders}",
+            worker=self._name,
             versions=" and ".join(build.version for build in found.builds),
             encoders=", ".join(f"{label(c)} x{c.slots}" for c in self._capabilities),
         )

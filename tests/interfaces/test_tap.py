@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import signal
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-from twisted.application.service import IServiceMaker
+from twisted.application.service import Application, IServiceMaker
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, Logger
 from twisted.plugin import IPlugin, getPlugins
 from twisted.python import usage
 
+from ffcluster.interfaces.program import Program
 from ffcluster.interfaces.tap import ServerOptions, TableOptions, WorkerOptions
+from ffcluster.services.logs import log_observer
 
 SERVER = {
     "required-clients": "3",
@@ -205,3 +212,74 @@ def test_twistd_finds_both_programs() -> None:
         assert makers[name].options is options
         assert IPlugin.providedBy(makers[name])
         assert callable(makers[name].makeService)
+
+
+class _Twistd(usage.Options):
+    """What twistd itself was told."""
+
+    optFlags: ClassVar = [["nodaemon", "n", ""], ["syslog", None, ""]]
+    optParameters: ClassVar = [["logfile", "l", None, ""], ["prefix", None, "ffcluster", ""]]
+
+    def __init__(self, options: TableOptions) -> None:
+        super().__init__()
+        self.subCommands = [["run", None, lambda: options, ""]]
+
+
+def logging_program(*arguments: str) -> Program:
+    """A program that twistd would start with these arguments."""
+    options = WorkerOptions()
+    _Twistd(options).parseOptions(list(arguments))
+    program = Program(Clock())
+    options.take_log(program)
+    return program
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_log_goes_where_twistd_s_own_would(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for where in (("--nodaemon",), (), ("--logfile=named.log", "--nodaemon")):
+        program = logging_program(*where, "run", f"--log-format={form}")
+        assert program.observer is not None
+        log = Logger(namespace="ffcluster", observer=program.observer)
+        log.info("hello")
+        log.debug("whisper")
+    told = {"out": capsys.readouterr().out}
+    told |= {name: (tmp_path / name).read_text() for name in ("twistd.log", "named.log")}
+    for name, text in told.items():
+        assert "hello" in text, name
+        assert text.startswith("{") == (form == "json")
+        assert "whisper" not in text
+
+
+def test_log_file_is_begun_anew_on_sigusr1_as_by_twistd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = logging_program("run")
+    assert program.observer is not None
+    Logger(namespace="ffcluster", observer=program.observer).info("hello")
+    program._signals[signal.SIGUSR1]()
+    assert "hello" in (tmp_path / "twistd.log.1").read_text()
+
+
+def test_syslog_takes_text_of_every_level_and_no_other_form() -> None:
+    assert logging_program("--syslog", "run", "--log-level=warn").observer is not None
+    with pytest.raises(usage.UsageError, match="syslog"):
+        logging_program("--syslog", "run", "--log-format=json")
+
+
+def test_program_without_twistd_takes_no_log() -> None:
+    program = Program(Clock())
+    worker().take_log(program)
+    assert program.observer is None
+
+
+def test_twistd_s_application_logs_to_the_program_s_observer() -> None:
+    observer = log_observer("json", "info", io.StringIO())
+    program = Program(Clock())
+    program.observer = observer
+    application = Application("ffcluster-worker")
+    program.setServiceParent(application)
+    assert application.getComponent(ILogObserver) is observer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,8 @@ def test_worker_option_reaches_its_setting(
 
 
 BAD_SERVER_VALUES = [
+    ("log-format", "xml", "text, json"),
+    ("log-level", "loud", "debug, info, warn, error"),
     ("required-clients", "0", "1 to 10000"),
     ("required-workers", "many", "whole number"),
     ("benchmark-duration", "soon", "number of seconds"),
@@ -190,6 +193,8 @@ def test_password_of_a_database_is_in_no_message_and_no_description() -> None:
 
 
 BAD_WORKER_VALUES = [
+    ("log-format", "xml", "text, json"),
+    ("log-level", "loud", "debug, info, warn, error"),
     ("server-ip", "ws://host", "without ws://"),
     ("server-ip", "host:5001", "without a port"),
     ("server-port", "0", "1 to 65535"),
@@ -381,3 +386,27 @@ def test_missing_source_is_refused(tmp_path: Path) -> None:
 def test_paths_are_absolute_because_a_daemon_changes_its_directory() -> None:
     assert load_server_settings({"output-dir": "films"}).output_dir == Path.cwd() / "films"
     assert load_worker_settings({"work-dir": "work"}).work_dir == Path.cwd() / "work"
+
+
+@pytest.mark.parametrize("load", [load_server_settings, load_worker_settings])
+def test_log_is_set_by_option_file_or_environment_in_this_order(
+    load: Callable[..., ServerSettings | WorkerSettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert (load({}).log_format, load({}).log_level) == ("text", "info")
+    monkeypatch.setenv("FFCLUSTER_LOG_FORMAT", "json")
+    monkeypatch.setenv("FFCLUSTER_LOG_LEVEL", "")
+    assert (load({}).log_format, load({}).log_level) == ("json", "info")
+    table = "server" if load is load_server_settings else "worker"
+    path = write(tmp_path, f'[{table}]\nlog-format = "text"\nlog-level = "warn"\n')
+    settings = load({"log-level": "debug"}, path)
+    assert (settings.log_format, settings.log_level) == ("text", "debug")
+
+
+def test_log_of_another_form_is_refused_by_what_gave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidOption, match=r"--log-level=loud: debug, info, warn, error are"):
+        load_server_settings({"log-level": "loud"})
+    monkeypatch.setenv("FFCLUSTER_LOG_FORMAT", "xml")
+    with pytest.raises(InvalidOption, match="FFCLUSTER_LOG_FORMAT = 'xml': text, json are"):
+        load_worker_settings({})

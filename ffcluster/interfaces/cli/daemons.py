@@ -61,10 +61,13 @@ def _parsed(options: Any, arguments: tuple[str, ...], ctx: click.Context) -> Any
 def _run(make_program: Any, options: TableOptions) -> int:
     """Run a program in the reactor with its log on stderr; answers its exit code."""
     from twisted.internet import reactor as installed
-    from twisted.logger import globalLogBeginner, textFileLogObserver
+    from twisted.logger import globalLogBeginner
+
+    from ffcluster.services.logs import log_observer
 
     reactor: Any = installed
-    observer = textFileLogObserver(sys.stderr)
+    settings = options.settings
+    observer = log_observer(settings.log_format, settings.log_level, sys.stderr)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     program = make_program(reactor)
     program.on_signal(signal.SIGINT, lambda: program.end(Exit.INTERRUPTED))

@@ -1,0 +1,1 @@
+"""What an operator deploys: read by the tools that will read it."""
