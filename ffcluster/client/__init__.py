@@ -10,7 +10,7 @@ from ffcluster.client.aio import AsyncClient
 from ffcluster.client.blocking import Client
 from ffcluster.client.core import DEFAULT_URL, DeferredClient, OnBytes, OnJob
 from ffcluster.client.stream import Stream
-from ffcluster.core.model import Fallback, JobOutcome, JobRequest
+from ffcluster.core.model import Fallback, JobOutcome, JobRequest, PluginSummary
 from ffcluster.core.profile import Profile
 from ffcluster.core.receipts import JobReceipt
 from ffcluster.core.views import JobView, SegmentView, ShareView, WorkerView
@@ -18,13 +18,18 @@ from ffcluster.encoders.params import ProfileOptions
 from ffcluster.errors import ErrorReport, FfclusterError
 from ffcluster.net.access import Scope, TokenView
 from ffcluster.net.outage import OnOutage
-from ffcluster.web.models import NamedProfile, Status
+from ffcluster.web.filmstrip import Filmstrip
+from ffcluster.web.gantt import AttemptDetail, Gantt
+from ffcluster.web.models import NamedProfile, Plan, SegmentDetail, Status
+from ffcluster.web.pictures import Side
 from ffcluster.web.stream import LoggedEvent
-from ffcluster.web.webhooks import CreatedWebhook, Delivery, Webhook
+from ffcluster.web.tokens import Link
+from ffcluster.web.webhooks import CreatedWebhook, Delivery, WantedWebhook, Webhook
 
 __all__ = [
     "DEFAULT_URL",
     "AsyncClient",
+    "AttemptDetail",
     "Client",
     "CreatedWebhook",
     "DeferredClient",
@@ -32,23 +37,31 @@ __all__ = [
     "ErrorReport",
     "Fallback",
     "FfclusterError",
+    "Filmstrip",
+    "Gantt",
     "JobOutcome",
     "JobReceipt",
     "JobRequest",
     "JobView",
+    "Link",
     "LoggedEvent",
     "NamedProfile",
     "OnBytes",
     "OnJob",
     "OnOutage",
+    "Plan",
+    "PluginSummary",
     "Profile",
     "ProfileOptions",
     "Scope",
+    "SegmentDetail",
     "SegmentView",
     "ShareView",
+    "Side",
     "Status",
     "Stream",
     "TokenView",
+    "WantedWebhook",
     "Webhook",
     "WorkerView",
 ]

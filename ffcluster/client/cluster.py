@@ -9,15 +9,18 @@ from urllib.parse import quote
 from ffcluster.client.events import EventFeed
 from ffcluster.client.model import members, read
 from ffcluster.client.stream import Stream
+from ffcluster.core.model import PluginSummary
 from ffcluster.core.views import WorkerView
 from ffcluster.errors import Conflict, NotFound
 from ffcluster.net.access import Scope, TokenView
-from ffcluster.net.api_client import ApiClient
+from ffcluster.net.api_client import ApiClient, Query
 from ffcluster.net.client import CoordinatorClient
 from ffcluster.net.outage import OnOutage, Outage, nobody
-from ffcluster.web.models import NamedProfile, ProfilePage, Status
+from ffcluster.web.models import NamedProfile, PluginPage, ProfilePage, Status
 from ffcluster.web.stream import LoggedEvent
 from ffcluster.web.webhooks import CreatedWebhook, Delivery, DeliveryPage, Webhook, WebhookPage
+
+_LONGEST_PAGE = 500
 
 
 class ClusterMethods:
@@ -117,6 +120,10 @@ class ClusterMethods:
         """The profiles that the coordinator knows by name."""
         return list(read(ProfilePage, await self._api.get("/profiles")).items)
 
+    async def plugins(self) -> list[PluginSummary]:
+        """The coordinator's own plugins, and whether they work."""
+        return list(read(PluginPage, await self._api.get("/plugins")).items)
+
     def events(
         self,
         *,
@@ -185,13 +192,21 @@ class ClusterMethods:
         await self._api.delete(f"/webhooks/{_quoted(webhook_id)}")
 
     async def deliveries(self, webhook_id: str) -> list[Delivery]:
-        """What a webhook was and is to be told lately, the latest first.
+        """What a webhook was and is to be told, as far as it is kept, the latest first.
 
         Raises:
             NotFound: There is none.
         """
-        answer = await self._api.get(f"/webhooks/{_quoted(webhook_id)}/deliveries")
-        return list(read(DeliveryPage, answer).items)
+        path, found = f"/webhooks/{_quoted(webhook_id)}/deliveries", list[Delivery]()
+        cursor: str | None = None
+        while True:
+            query: Query = {"cursor": cursor, "limit": _LONGEST_PAGE}
+            page = read(DeliveryPage, await self._api.get(path, query))
+            found += page.items
+            # A page that is empty cannot lead on, whatever it says.
+            cursor = page.next_cursor if page.items else None
+            if cursor is None:
+                return found
 
 
 def _quoted(name: str) -> str:

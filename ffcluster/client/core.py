@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from ffcluster.client.cluster import ClusterMethods
+from ffcluster.client.details import DetailMethods, job_path
+from ffcluster.client.model import read
 from ffcluster.client.stream import Stream
+from ffcluster.client.submission import job_body, submit_told
 from ffcluster.core.model import Fallback, JobRequest
 from ffcluster.core.profile import Profile
 from ffcluster.core.receipts import JobReceipt
@@ -24,6 +26,8 @@ from ffcluster.net.api_client import ApiClient
 from ffcluster.net.client import CoordinatorClient
 from ffcluster.net.outage import OnOutage, nobody
 from ffcluster.net.threads import in_thread
+from ffcluster.web.models import Plan
+from ffcluster.web.webhooks import WantedWebhook
 
 DEFAULT_URL = "ws://localhost:5001"
 # Told how many bytes of how many were sent or fetched.
@@ -37,7 +41,7 @@ def _ignore(_: JobView) -> None:
     """Show nobody a view."""
 
 
-class DeferredClient(ClusterMethods):
+class DeferredClient(ClusterMethods, DetailMethods):
     """A client of one coordinator, for Twisted: its methods are coroutines that await Deferreds.
 
     Use it with `async with`, or `close` it. A session that was lost is replaced by a new one when
@@ -115,6 +119,7 @@ class DeferredClient(ClusterMethods):
         allow_missing: bool = False,
         priority: int = 0,
         idempotency_key: str = "",
+        webhook: WantedWebhook | None = None,
         on_progress: OnBytes | None = None,
     ) -> JobView:
         """Upload a film and have a job made of it, once, even when the answer is lost.
@@ -135,6 +140,7 @@ class DeferredClient(ClusterMethods):
             priority: -1000 to 1000; jobs with a higher one get workers first.
             idempotency_key: Your own name for this request: asking again with it makes no second
                 job.
+            webhook: Who is told what becomes of the job.
             on_progress: Told how much of the film was sent.
 
         Raises:
@@ -162,16 +168,35 @@ class DeferredClient(ClusterMethods):
             priority=priority,
             idempotency_key=idempotency_key,
         )
-        return await self.request(request)
+        return await self.request(request, webhook=webhook)
 
-    async def request(self, request: JobRequest) -> JobView:
+    async def request(
+        self, request: JobRequest, *, webhook: WantedWebhook | None = None
+    ) -> JobView:
         """Have a job made as `request` says, once; `submit` is for people.
+
+        Args:
+            request: What is wanted.
+            webhook: Who is told what becomes of the job.
 
         Raises:
             InvalidOption, NotFound, Refused: The coordinator does not accept it, and why.
             Conflict: The idempotency key belongs to another request.
         """
-        return await self._session.submit(request)
+        if webhook is None:
+            return await self._session.submit(request)
+        job_id = await submit_told(self._reactor, self._api, request, webhook)
+        return await self._session.job(job_id)
+
+    async def plan(self, request: JobRequest) -> Plan:
+        """What the coordinator would make of `request`, without doing it.
+
+        Raises:
+            InvalidOption, NotFound, Refused: It would not accept it, and why.
+            SourceError: The film cannot be read there.
+            NoUsableEncoder: No encoder can do it.
+        """
+        return read(Plan, await self._api.post("/plan", job_body(request)))
 
     async def upload(
         self, source: str | os.PathLike[str], on_progress: OnBytes | None = None
@@ -316,5 +341,5 @@ class DeferredClient(ClusterMethods):
             NotFound: There is none.
             Conflict: It is not over.
         """
-        page = await self._api.get_bytes(f"/jobs/{quote(job_id, safe='')}/report")
+        page = await self._api.get_bytes(job_path(job_id, "report"))
         return page.decode()

@@ -61,7 +61,7 @@ _BROKEN = (
     RequestTransmissionFailed,
     OSError,
 )
-Query = Mapping[str, str | int | None]
+Query = Mapping[str, str | int | float | None]
 
 
 @implementer(IBodyProducer)
@@ -207,9 +207,15 @@ class ApiClient:
         """Ask for something else than JSON; raises as `get` does."""
         return await self._whole("GET", path, query)
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Send JSON, and answer what came back; raises as `get` does."""
-        return _parsed(await self._whole("POST", path, None, body))
+    async def post(self, path: str, body: Mapping[str, Any], *, key: str = "") -> Any:
+        """Send JSON, and answer what came back; raises as `get` does.
+
+        Args:
+            path: Where to.
+            body: The JSON.
+            key: The `Idempotency-Key`, where the route heeds one.
+        """
+        return _parsed(await self._whole("POST", path, None, body, key))
 
     async def delete(self, path: str) -> None:
         """Remove something; raises as `get` does."""
@@ -234,10 +240,19 @@ class ApiClient:
         finally:
             receiver.close(Failure(ConnectionLost()))
 
+    def url(self, path: str) -> str:
+        """The whole URL of a path of the coordinator's port."""
+        return self._address.http_url(path)
+
     async def _whole(
-        self, method: str, path: str, query: Query | None, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: Mapping[str, Any] | None = None,
+        key: str = "",
     ) -> bytes:
-        response = await self._request(method, path, query, body, "application/json")
+        response = await self._request(method, path, query, body, "application/json", key)
         return await self._body(response)
 
     async def _body(self, response: IResponse) -> bytes:
@@ -256,8 +271,11 @@ class ApiClient:
         query: Query | None,
         body: Mapping[str, Any] | None,
         accept: str,
+        key: str = "",
     ) -> IResponse:
         headers = {**self._headers, "Accept": accept}
+        if key:
+            headers["Idempotency-Key"] = key
         if body is not None:
             headers["Content-Type"] = "application/json"
         producer = None if body is None else _Body(json.dumps(body).encode())

@@ -1,7 +1,7 @@
 """Settings of coordinator and worker: their names, defaults, and how they are read.
 
-The command line beats the TOML file, the file beats the default. Unknown keys of the file are
-refused with their path (`$.server.prot`). Starts nothing and opens no socket.
+The command line beats the TOML file, the file beats the environment, that the default. Unknown keys
+of the file are refused with their path (`$.server.prot`). Starts nothing and opens no socket.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from ffcluster.services.values import (
 )
 from ffcluster.services.watchfolders import WatchFolder, read_watch_folders
 from ffcluster.store.opening import DEFAULT_URL
+
+TOKEN_VARIABLE = "FFCLUSTER_TOKEN"  # noqa: S105 - the name of one
+_USABLE = f"one word of at least {MIN_TOKEN_CHARACTERS} printable ASCII characters is allowed"
 
 
 @attrs.frozen(kw_only=True)

@@ -10,13 +10,25 @@ import re
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
+import click
 import pytest
 
-from ffcluster.client import AsyncClient, Client, DeferredClient, ProfileOptions
-from ffcluster.errors import InvalidOption, NotFound, Unreachable
+from ffcluster.client import (
+    AsyncClient,
+    Client,
+    DeferredClient,
+    JobRequest,
+    Profile,
+    ProfileOptions,
+    WantedWebhook,
+)
+from ffcluster.errors import Conflict, InvalidOption, NotFound, Unreachable
+from ffcluster.interfaces.cli.main import cli
 from tests.e2e.cluster import Cluster, run, wait_for
 from tests.inputs import ffmpeg, pictures
 
@@ -36,7 +48,9 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    cluster.start("--required-clients", "1", "--benchmark-duration", "1")
+    cluster.start(
+        "--required-clients", "1", "--benchmark-duration", "1", "--webhook-allow-private", "true"
+    )
     cluster.add_worker("attic")
     wait_for("the worker", lambda: cluster.ask("workers"))
     yield cluster
@@ -217,3 +231,94 @@ def test_live_events_reach_a_client_in_order(cluster: Cluster, film: Path) -> No
             if event.kind == "job.state" and client.job(job.id).ended:
                 break
         assert numbers == sorted(set(numbers))
+
+
+# Every route of the API, and what does the same at a terminal; or why nothing does.
+COMMANDS = {
+    "list_jobs": "jobs", "submit_job": "submit", "show_job": "job", "change_job": "prioritise",
+    "remove_job": "remove", "pause_job": "pause", "resume_job": "resume", "cancel_job": "cancel",
+    "retry_job": "retry", "list_segments": "job --segments", "show_segment": "job --segment",
+    "show_attempt": "job --attempt", "show_receipt": "job --receipt", "show_report": "job --report",
+    "show_thumbnail": "picture --frame", "show_preview": "picture --at", "make_link": "link",
+    "fetch_result": "wait --output", "begin_upload": "submit", "plan_job": "plan --on-server",
+    "list_workers": "workers", "show_worker": "workers --verbose", "drain_worker": "drain-worker",
+    "resume_worker": "resume-worker", "forget_worker": "remove-worker", "show_status": "status",
+    "list_profiles": "profiles --on-server", "show_profile": "profiles --on-server",
+    "list_plugins": "plugins --on-server", "watch_events": "events --follow",
+    "list_events": "events", "list_tokens": "tokens list", "add_token": "tokens add",
+    "revoke_token": "tokens revoke", "list_webhooks": "webhooks list",
+    "show_webhook": "webhooks list", "create_webhook": "webhooks add",
+    "remove_webhook": "webhooks remove", "list_deliveries": "webhooks deliveries",
+}  # fmt: skip
+NO_COMMAND = {
+    "show_filmstrip": "a drawing: `job --segments` has the rows, `job --report` the picture",
+    "show_gantt": "a drawing: `job --attempts` has the rows, `job --report` the picture",
+    "show_document": "for programs that make clients of it; see docs/api.md",
+}
+
+
+def test_every_route_has_a_command_or_a_reason_to_have_none(cluster: Cluster) -> None:
+    address = cluster.url.replace("ws://", "http://") + "/api/v1/openapi.json"
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        document = json.load(answer)
+    routes = {one["operationId"] for path in document["paths"].values() for one in path.values()}
+    assert routes == COMMANDS.keys() | NO_COMMAND.keys()
+
+
+@pytest.mark.parametrize("words", sorted(set(COMMANDS.values())))
+def test_command_of_a_route_is_there(words: str) -> None:
+    found: click.Command | None = cli
+    names = [word for word in words.split() if not word.startswith("--")]
+    for name in names:
+        assert isinstance(found, click.Group)
+        found = found.get_command(click.Context(cli), name)
+        assert found is not None, name
+    assert found is not None
+    flags = {flag for parameter in found.params for flag in parameter.opts}
+    assert {word for word in words.split() if word.startswith("--")} <= flags
+
+
+def test_one_job_can_be_looked_at_closely(cluster: Cluster, film: Path, tmp_path: Path) -> None:
+    told = WantedWebhook("http://127.0.0.1:1/told")
+    with Client(cluster.url) as client:
+        assert "software" in {one.name for one in client.plugins()}
+        planned = JobRequest(film.name, server_path=str(film), output_name="close.mkv")
+        assert client.plan(planned).frame_count == 20
+        keyed = attrs.evolve(planned, idempotency_key="close", profile=Profile(preset="ultrafast"))
+        job = client.request(keyed, webhook=told)
+        assert client.request(keyed, webhook=told).id == job.id
+        with pytest.raises(Conflict):
+            client.request(keyed, webhook=attrs.evolve(told, kinds=("job.failed",)))
+        (webhook,) = client.webhooks(job_id=job.id)
+        assert (webhook.url, webhook.signed) == (told.url, False)
+        done = client.wait(job.id)
+        assert done.state == "Completed"
+        assert done.spec.profile.preset == "ultrafast"
+        assert client.deliveries(webhook.id)[0].kind == "job.completed"
+        segment = client.segment(job.id, 0)
+        attempt = client.attempt(job.id, segment.attempts[-1].epoch)
+        assert (attempt.end, attempt.first_frame) == ("committed", 0)
+        assert attempt.argv
+        assert client.filmstrip(job.id).frame_count == 20
+        assert sum(len(lane.bars) for lane in client.gantt(job.id).lanes) >= 1
+        link = client.link(job.id, "result")
+        with pytest.raises(NotFound):
+            client.segment(job.id, 1)
+        with pytest.raises(NotFound):
+            client.attempt("../..", 1)
+    with urllib.request.urlopen(link.url, timeout=60) as answer:
+        assert len(answer.read()) == done.outcome.size_bytes if done.outcome else 0
+    env = {"FFCLUSTER_COORDINATOR": cluster.url}
+    for words in (("--frame", "9"), ("--at", "0.5", "--side", "result")):
+        picture = tmp_path / f"{words[1]}.jpg"
+        shown = run("picture", job.id, *words, "--output", picture, env=env)
+        assert shown.returncode == 0, shown.stderr
+        assert picture.read_bytes().startswith(b"\xff\xd8")
+    for asked in (
+        ("job", job.id, "--segment", "0"), ("job", job.id, "--attempt", attempt.epoch),
+        ("plan", film, "other.mkv", "--on-server"), ("plugins", "--on-server"),
+        ("link", job.id, "--of", "report"), ("webhooks", "list", "--job", job.id),
+    ):  # fmt: skip
+        shown = run(*asked, "--json", env=env)
+        assert shown.returncode == 0, shown.stderr
+        assert json.loads(shown.stdout.splitlines()[-1])["type"] == "result"

@@ -21,6 +21,7 @@ from ffcluster.core.model import (
     JobOutcome,
     JobRequest,
     JobSpec,
+    PluginSummary,
     PreRoll,
     ResultReport,
     SegmentProof,
@@ -36,10 +37,19 @@ from ffcluster.interfaces.cli.main import cli
 from ffcluster.interfaces.cli.output import Exit, Output
 from ffcluster.interfaces.cli.runtime import LocalCluster, Main, Runtime
 from ffcluster.net.access import Scope, TokenView
+from ffcluster.web.gantt import AttemptDetail, RunningAttempt, attempt_detail
+from ffcluster.web.models import Plan, PlanVideo, SegmentDetail
+from ffcluster.web.pictures import Side
+from ffcluster.web.showing import segment_detail
+from ffcluster.web.tokens import Link
+from ffcluster.web.webhooks import WantedWebhook
 
 JOB_ID = "job1"
 CONTENT = b"an encoded film"
 SECRET = "ffc_ab12_not-so-secret"
+PICTURE = b"\xff\xd8 a picture"
+AT = "2026-01-02T03:04:05.678Z"
+LOST = ErrorReport(Code.WORKER_LOST, "its lease ended", retryable=True)
 
 
 def job_spec(name: str = "out.mp4") -> JobSpec:
@@ -63,6 +73,16 @@ def job_view(state: str = "Processing", **changes: Any) -> JobView:
         shares=(ShareView("attic", "libx264", segments=2, frames=40, running=1, fps=25.0),),
     )
     return attrs.evolve(view, **changes)
+
+
+def a_plan() -> Plan:
+    return Plan(
+        source_name="in.mkv", output_name="out.mp4", container=Container.MP4, profile=Profile(),
+        frame_count=100, duration_s=4.0, video=PlanVideo("h264", 320, 180, "yuv420p"),
+        encoder="libx264", workers=("attic", "at\x1b[2Jtic"), worker_count=2, segments=3,
+        estimate_s=2.0, predicted_size_bytes=1_500_000, lost=("a subtitle",), notes=("a note",),
+        warnings=("an odd film",),
+    )  # fmt: skip
 
 
 def outcome(path: Path | str = "/srv/out.mp4", **changes: Any) -> JobOutcome:
@@ -103,9 +123,8 @@ def an_attempt(
 
 def a_receipt(**changes: Any) -> JobReceipt:
     """Two segments; the first needed a second attempt, the second one is not made yet."""
-    lost = ErrorReport(Code.WORKER_LOST, "its lease ended", retryable=True)
     failed = an_attempt(
-        1, end=AttemptEnd.FAILED, worker_name="cellar", error=lost, proof=None, blob=None,
+        1, end=AttemptEnd.FAILED, worker_name="cellar", error=LOST, proof=None, blob=None,
         delivered_at=None,
     )  # fmt: skip
     report = ResultReport(50, 1000, "h264", 320, 180, "yuv420p", "cd" * 32, 2)
@@ -142,10 +161,15 @@ class FakeClient:
     patience_s: float | None = None
     said: list[str] = attrs.field(factory=list)
     requests: list[JobRequest] = attrs.field(factory=list)
+    told: list[WantedWebhook | None] = attrs.field(factory=list)
+    tried: AttemptEntry = attrs.field(factory=lambda: an_attempt(7))
 
-    async def request(self, request: JobRequest) -> JobView:
+    async def request(
+        self, request: JobRequest, *, webhook: WantedWebhook | None = None
+    ) -> JobView:
         self._say("submit")
         self.requests.append(request)
+        self.told.append(webhook)
         return job_view("Queued", frames_done=0)
 
     async def upload(
@@ -194,6 +218,40 @@ class FakeClient:
     async def report(self, job_id: str) -> str:
         self._say("report")
         return f"<!DOCTYPE html>job {job_id}\n"
+
+    async def plan(self, request: JobRequest) -> Plan:
+        self._say("plan")
+        self.requests.append(request)
+        return a_plan()
+
+    async def segment(self, job_id: str, first_frame: int) -> SegmentDetail:
+        self._say(f"segment {job_id} {first_frame}")
+        failed, made = (an_attempt(1, end=AttemptEnd.FAILED, error=LOST), an_attempt(2))
+        view = SegmentView(first_frame, 50, "committed", "attic", 2, encoder="libx264")
+        return segment_detail(view, (failed, made))
+
+    async def attempt(self, job_id: str, epoch: int) -> AttemptDetail:
+        self._say(f"attempt {job_id} {epoch}")
+        return attempt_detail(RunningAttempt(self.tried))
+
+    async def thumbnail(self, job_id: str, frame: int, *, height: int) -> bytes:
+        self._say(f"thumbnail {job_id} {frame} {height}")
+        return PICTURE
+
+    async def preview(self, job_id: str, at_s: float, *, side: Side, height: int) -> bytes:
+        self._say(f"preview {job_id} {at_s} {side.value} {height}")
+        return PICTURE
+
+    async def link(self, job_id: str, what: str) -> Link:
+        self._say(f"link {job_id} {what}")
+        return Link(f"http://host:5001/api/v1/jobs/{job_id}/{what}?ticket=t", AT)
+
+    async def plugins(self) -> Sequence[PluginSummary]:
+        self._say("plugins")
+        return [
+            PluginSummary("soft", "ffcluster", "0.1.0", ("software",)),
+            PluginSummary("odd", enabled=False, error="it cannot be imported"),
+        ]
 
     async def _change(self, what: str, job_id: str, **changes: Any) -> JobView:
         self._say(f"{what} {job_id}")

@@ -328,7 +328,7 @@ def test_every_command_and_option_is_documented() -> None:
         assert f"`{name}" in text, name
     for command in (
         "encode", "plan", "verify", "submit", "wait", "doctor", "benchmark", "plugins", "top",
-        "events", "profiles",
+        "events", "profiles", "submit", "job", "picture", "link",
     ):  # fmt: skip
         found = cli.get_command(context, command)
         assert found is not None

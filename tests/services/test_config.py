@@ -410,3 +410,30 @@ def test_log_of_another_form_is_refused_by_what_gave_it(monkeypatch: pytest.Monk
     monkeypatch.setenv("FFCLUSTER_LOG_FORMAT", "xml")
     with pytest.raises(InvalidOption, match="FFCLUSTER_LOG_FORMAT = 'xml': text, json are"):
         load_worker_settings({})
+
+
+@pytest.mark.parametrize("load", [load_server_settings, load_worker_settings])
+def test_token_is_in_a_file_or_in_the_environment_and_a_file_goes_before_it(
+    load: Callable[..., ServerSettings | WorkerSettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FFCLUSTER_TOKEN", " a-token-in-the-environment\n")
+    assert load({}).token == "a-token-in-the-environment"
+    for name in ("named", "given"):
+        (tmp_path / name).write_text(f"a-token-in-the-file-{name}")
+        (tmp_path / name).chmod(0o600)
+    monkeypatch.setenv("FFCLUSTER_TOKEN_FILE", str(tmp_path / "named"))
+    assert load({}).token == "a-token-in-the-file-named"
+    assert load({"token-file": str(tmp_path / "given")}).token == "a-token-in-the-file-given"
+
+
+def test_token_in_the_environment_opens_other_interfaces_and_must_be_usable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FFCLUSTER_TOKEN", "a-token-in-the-environment")
+    assert load_server_settings({"interface": "0.0.0.0"}).token
+    monkeypatch.setenv("FFCLUSTER_TOKEN", "too short")
+    with pytest.raises(InvalidOption, match="FFCLUSTER_TOKEN holds no usable token") as caught:
+        load_worker_settings({})
+    assert "too short" not in caught.value.message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -29,6 +29,10 @@ from ffcluster.interfaces.cli.output import Exit, Output
 from ffcluster.interfaces.cli.progress import Progress, progress_for
 from ffcluster.interfaces.cli.report import report
 from ffcluster.interfaces.cli.runtime import Client, Runtime
+from ffcluster.interfaces.cli.told import webhook_options
+
+if TYPE_CHECKING:
+    from ffcluster.web.webhooks import WantedWebhook
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +50,7 @@ class EncodeOrder:
     priority: int = 0
     idempotency_key: str = ""
     patience_s: float = 0.0
+    webhook: WantedWebhook | None = None
 
 
 @click.command(cls=FfclusterCommand, short_help="Encode INPUT into OUTPUT.")
@@ -64,6 +69,7 @@ class EncodeOrder:
 @ffmpegs_option
 @click.option("-y", "--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @queue_options
+@webhook_options
 @patience_option
 @job_options
 @click.pass_obj
@@ -107,6 +113,7 @@ def _check(order: EncodeOrder, coordinator: str | None) -> None:
         "--detach": order.detach,
         "--priority": order.priority,
         "--idempotency-key": order.idempotency_key,
+        "--webhook": order.webhook,
     }
     for name in (name for name, given in needs.items() if given and coordinator is None):
         raise InvalidOption(
@@ -155,7 +162,9 @@ async def _encode_there(
     client = await runtime.connect(reactor, coordinator, token)
     progress = progress_for(output)
     try:
-        view = await submit_source(client, _request_there(order), order.source, progress, output)
+        view = await submit_source(
+            client, _request_there(order), order.source, progress, output, order.webhook
+        )
         if order.detach:
             output.emit("result", job=view.id, detached=True)
             output.show(view.id)

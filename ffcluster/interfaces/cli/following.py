@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -15,9 +15,17 @@ from ffcluster.interfaces.cli.output import Exit, Output
 from ffcluster.interfaces.cli.progress import Progress
 from ffcluster.interfaces.cli.runtime import Client, Runtime
 
+if TYPE_CHECKING:
+    from ffcluster.web.webhooks import WantedWebhook
+
 
 async def submit_source(
-    client: Client, request: JobRequest, source: str, progress: Progress, output: Output
+    client: Client,
+    request: JobRequest,
+    source: str,
+    progress: Progress,
+    output: Output,
+    webhook: WantedWebhook | None = None,
 ) -> JobView:
     """Upload the source unless the coordinator reads it itself, and submit the job."""
     if request.server_path is None:
@@ -25,7 +33,7 @@ async def submit_source(
             Path(source), lambda done, total: progress.transfer("upload", done, total)
         )
         request = attrs.evolve(request, upload_id=upload_id)
-    view = await client.request(request)
+    view = await client.request(request, webhook=webhook)
     output.emit("job", job=view)
     return view
 

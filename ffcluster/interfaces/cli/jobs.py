@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import click
@@ -10,6 +12,7 @@ import click
 from ffcluster.core.views import JobView
 from ffcluster.errors import InvalidOption
 from ffcluster.interfaces.cli import completing
+from ffcluster.interfaces.cli.details import show_attempt, show_segment
 from ffcluster.interfaces.cli.files import check_source, check_target, write_text
 from ffcluster.interfaces.cli.following import fetch, follow, submit_source, with_client
 from ffcluster.interfaces.cli.machines import device_in_words
@@ -32,6 +35,10 @@ from ffcluster.interfaces.cli.report import (
     used_by,
 )
 from ffcluster.interfaces.cli.runtime import Client, Runtime
+from ffcluster.interfaces.cli.told import webhook_options
+
+if TYPE_CHECKING:
+    from ffcluster.web.webhooks import WantedWebhook
 
 
 @click.command(cls=FfclusterCommand, short_help="Hand INPUT to a coordinator and return.")
@@ -40,6 +47,7 @@ from ffcluster.interfaces.cli.runtime import Client, Runtime
 @coordinator_options()
 @click.option("--on-server", is_flag=True, help="INPUT is a path that the coordinator can read.")
 @queue_options
+@webhook_options
 @job_options
 @click.pass_obj
 def submit(
@@ -53,6 +61,7 @@ def submit(
     on_server: bool,
     priority: int,
     idempotency_key: str,
+    webhook: WantedWebhook | None,
     options: JobOptions,
 ) -> Exit:
     """Hand INPUT to a coordinator, print the job's id and return.
@@ -63,6 +72,7 @@ def submit(
     \b
     ffcluster submit film.mkv film.mp4 --codec hevc --quality 24
     ffcluster submit /films/film.mkv --on-server --priority 10
+    ffcluster submit film.mkv --webhook https://example.org/done
     """
     if not on_server:
         check_source(Path(source))
@@ -75,7 +85,7 @@ def submit(
     async def work(client: Client) -> Exit:
         progress = progress_for(output)
         try:
-            view = await submit_source(client, request, source, progress, output)
+            view = await submit_source(client, request, source, progress, output, webhook)
         finally:
             progress.stop()
         output.emit("result", job=view.id)
@@ -164,6 +174,18 @@ def jobs(runtime: Runtime, /, output: Output, coordinator: str, token_file: Path
 @click.option("--segments", is_flag=True, help="Show every segment too.")
 @click.option("--attempts", is_flag=True, help="Show every attempt at every segment too.")
 @click.option(
+    "--segment",
+    metavar="FIRST_FRAME",
+    type=click.IntRange(0),
+    help="Show only the segment that begins at this frame, with every attempt at it.",
+)
+@click.option(
+    "--attempt",
+    metavar="EPOCH",
+    type=click.IntRange(0),
+    help="Show only this attempt: its command, its times, the end of its log.",
+)
+@click.option(
     "--receipt",
     metavar="FILE",
     is_flag=False,
@@ -187,6 +209,8 @@ def job(
     job_id: str,
     segments: bool,
     attempts: bool,
+    segment: int | None,
+    attempt: int | None,
     receipt: str | None,
     report_file: Path | None,
     overwrite: bool,
@@ -198,22 +222,23 @@ def job(
     A receipt has all that is known of it: for every attempt the worker, encoder, device, driver,
     ffmpeg and its arguments, times, hashes, and why it did not count. `ffcluster reproduce` makes
     a segment again from it. A report tells people the same in pictures and tables.
+
+    \b
+    ffcluster job ID --segments
+    ffcluster job ID --segment 250
+    ffcluster job ID --attempt 7
     """
-    if report_file is not None:
-        if receipt is not None or segments or attempts:
-            raise InvalidOption(
-                message="A report is written alone; leave the other options out.", option="--report"
-            )
-        check_target(report_file.absolute(), overwrite=overwrite)
+    shown = {"--segment": segment, "--attempt": attempt, "--report": report_file}
+    _check_alone(shown, receipt, others=segments or attempts)
     target = Path(receipt).absolute() if receipt not in (None, "-") else None
-    if target is not None:
-        check_target(target, overwrite=overwrite)
-    if receipt is not None and (segments or attempts):
-        raise InvalidOption(
-            message="A receipt has every segment and every attempt already.", option="--receipt"
-        )
+    for path in filter(None, (target, report_file and report_file.absolute())):
+        check_target(path, overwrite=overwrite)
 
     async def work(client: Client) -> Exit:
+        if segment is not None:
+            return await show_segment(client, job_id, segment, output)
+        if attempt is not None:
+            return await show_attempt(client, job_id, attempt, output)
         if report_file is not None:
             return await _write_report(client, job_id, report_file.absolute(), output)
         if receipt is not None:
@@ -225,6 +250,19 @@ def job(
         return Exit.DONE
 
     return with_client(runtime, output, coordinator, token_file, work)
+
+
+def _check_alone(shown: Mapping[str, object], receipt: str | None, *, others: bool) -> None:
+    """Refuse two answers at once, of which one would be lost."""
+    alone = [name for name, given in shown.items() if given is not None]
+    if alone and len(alone) + (receipt is not None) + others > 1:
+        raise InvalidOption(
+            message=f"{alone[0]} is answered alone; leave the other options out.", option=alone[0]
+        )
+    if receipt is not None and others:
+        raise InvalidOption(
+            message="A receipt has every segment and every attempt already.", option="--receipt"
+        )
 
 
 async def _write_receipt(client: Client, job_id: str, target: Path | None, output: Output) -> Exit:

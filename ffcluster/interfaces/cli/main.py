@@ -22,6 +22,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "wait": ("jobs", "Follow a job to its end; fetch its file."),
     "jobs": ("jobs", "List all jobs."),
     "job": ("jobs", "Show one job."),
+    "picture": ("pictures", "Fetch a picture of a job's film."),
+    "link": ("pictures", "Print a URL that needs no token for a while."),
     "cancel": ("control", "Cancel a job."),
     "pause": ("control", "Start nothing more of a job."),
     "resume": ("control", "Go on with a paused job."),

@@ -291,7 +291,10 @@ def queue_options(function: F) -> F:
     return function
 
 
-def _patience(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
+def duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
+    """Seconds of a time as it is typed; None where there is none."""
+    if text is None:
+        return None
     from ffcluster.services.values import BadValue, parse_duration_s
 
     try:
@@ -306,7 +309,7 @@ patience_option = click.option(
     metavar="TIME",
     default="10m",
     show_default=True,
-    callback=_patience,
+    callback=duration,
     help="How long to look for a coordinator that went away; the job goes on without you.",
 )
 

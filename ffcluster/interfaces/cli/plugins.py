@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from ffcluster.interfaces.cli.options import FfclusterCommand
-from ffcluster.interfaces.cli.output import Exit, Output, table
+from ffcluster.interfaces.cli.following import with_client
+from ffcluster.interfaces.cli.machines import plugins_table
+from ffcluster.interfaces.cli.options import FfclusterCommand, coordinator_options
+from ffcluster.interfaces.cli.output import Exit, Output, plain, table
+from ffcluster.interfaces.cli.runtime import Client, Runtime
 
 if TYPE_CHECKING:
     from ffcluster.encoders.registry import PluginInfo, Registry
@@ -93,12 +96,26 @@ class PluginRow:
 
 
 @click.command(cls=FfclusterCommand, short_help="List the plugins that bring encoders.")
+@click.option("--on-server", is_flag=True, help="List those of the coordinator instead.")
+@coordinator_options()
 @plugin_options
-def plugins(output: Output, registry: Registry) -> Exit:
+@click.pass_obj
+def plugins(
+    runtime: Runtime,
+    /,
+    output: Output,
+    registry: Registry,
+    on_server: bool,
+    coordinator: str,
+    token_file: Path | None,
+) -> Exit:
     """List every plugin that is installed: where it is from, its encoders, whether it works.
 
-    A plugin that does not work never stops anything else, this command included.
+    A plugin that does not work never stops anything else, this command included. With --on-server,
+    those of the coordinator; `ffcluster workers --verbose` shows those of the workers.
     """
+    if on_server:
+        return with_client(runtime, output, coordinator, token_file, lambda c: _there(c, output))
     rows = [_row(info, registry) for info in registry.plugins]
     for warning in registry.warnings:
         output.warn(warning)
@@ -109,16 +126,29 @@ def plugins(output: Output, registry: Registry) -> Exit:
     return Exit.DONE
 
 
+async def _there(client: Client, output: Output) -> Exit:
+    found = await client.plugins()
+    rows = [{**plain(one), "state": _state(bool(one.error), one.enabled)} for one in found]
+    for row in rows:
+        output.emit("plugin", plugin=row)
+    output.emit("result", count=len(rows), failed=sum(row["state"] == "failed" for row in rows))
+    output.show(plugins_table(found))
+    return Exit.DONE
+
+
+def _state(failed: bool, enabled: bool) -> str:
+    return "failed" if failed else "enabled" if enabled else "disabled"
+
+
 def _row(info: PluginInfo, registry: Registry) -> PluginRow:
     backends = [backend for backend in registry.backends if backend.name in info.backends]
-    state = "enabled" if info.enabled else "disabled"
     return PluginRow(
         name=info.name,
         distribution=info.distribution,
         version=info.version,
         api_version=backends[0].api_version if backends else None,
         backends={b.name: tuple(schema.encoder for schema in b.schemas) for b in backends},
-        state="failed" if info.error is not None else state,
+        state=_state(info.error is not None, info.enabled),
         error=info.error.message if info.error is not None else "",
         advice=info.error.advice if info.error is not None else "",
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from ffcluster.core.model import JobRequest
+from ffcluster.core.model import JobRequest, PluginSummary
 from ffcluster.core.receipts import JobReceipt
 from ffcluster.core.views import JobView, WorkerView
 from ffcluster.errors import Unreachable
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from ffcluster.services.doctor import Findings
     from ffcluster.services.dryrun import FilmPlan
     from ffcluster.services.reproduction import Reproduction, Wish
-    from ffcluster.web.models import NamedProfile, Status
+    from ffcluster.web.gantt import AttemptDetail
+    from ffcluster.web.models import NamedProfile, Plan, SegmentDetail, Status
+    from ffcluster.web.pictures import Side
     from ffcluster.web.stream import LoggedEvent
-    from ffcluster.web.webhooks import CreatedWebhook, Delivery, Webhook
+    from ffcluster.web.tokens import Link
+    from ffcluster.web.webhooks import CreatedWebhook, Delivery, WantedWebhook, Webhook
 
 Main = Callable[[Any], Coroutine[Any, Any, Exit]]
 TransferProgress = Callable[[int, int], None]
@@ -40,8 +43,13 @@ StartLocal = Callable[[Any, Path, int, Sequence[str], bool], Coroutine[Any, Any,
 class Client(Protocol):
     """What commands ask of a coordinator."""
 
-    async def request(self, request: JobRequest) -> JobView:
-        """Have a job made."""
+    async def request(
+        self, request: JobRequest, *, webhook: WantedWebhook | None = None
+    ) -> JobView:
+        """Have a job made, and a webhook told of it."""
+
+    async def plan(self, request: JobRequest) -> Plan:
+        """What the coordinator would make of a request."""
 
     async def upload(self, path: Path, on_progress: TransferProgress | None = None) -> str:
         """Send a source; answers the upload's id."""
@@ -76,6 +84,21 @@ class Client(Protocol):
     async def report(self, job_id: str) -> str:
         """How a job that is over was made, as one HTML file."""
 
+    async def segment(self, job_id: str, first_frame: int) -> SegmentDetail:
+        """One segment with its attempts."""
+
+    async def attempt(self, job_id: str, epoch: int) -> AttemptDetail:
+        """One attempt."""
+
+    async def thumbnail(self, job_id: str, frame: int, *, height: int) -> bytes:
+        """A small picture of the source."""
+
+    async def preview(self, job_id: str, at_s: float, *, side: Side, height: int) -> bytes:
+        """A picture of the source or of the result."""
+
+    async def link(self, job_id: str, what: str) -> Link:
+        """A URL that works without a token."""
+
     async def workers(self) -> Sequence[WorkerView]:
         """List all workers."""
 
@@ -102,6 +125,9 @@ class Client(Protocol):
 
     async def profiles(self) -> Sequence[NamedProfile]:
         """The coordinator's profiles."""
+
+    async def plugins(self) -> Sequence[PluginSummary]:
+        """The coordinator's plugins."""
 
     async def webhooks(self, *, job_id: str | None = None) -> Sequence[Webhook]:
         """List webhooks."""

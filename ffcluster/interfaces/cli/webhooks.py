@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ffcluster.interfaces.cli import completing
 from ffcluster.interfaces.cli.following import with_client
 from ffcluster.interfaces.cli.options import FfclusterCommand, coordinator_options
 from ffcluster.interfaces.cli.output import Exit, Output, printable, table
@@ -62,13 +63,27 @@ def add(
 
 
 @webhooks.command("list", cls=FfclusterCommand, short_help="List the webhooks.")
+@click.option(
+    "--job",
+    "job_id",
+    metavar="ID",
+    shell_complete=completing.any_job,
+    help="The webhook of this job instead.",
+)
 @coordinator_options()
 @click.pass_obj
-def list_(runtime: Runtime, /, output: Output, coordinator: str, token_file: Path | None) -> Exit:
+def list_(
+    runtime: Runtime,
+    /,
+    output: Output,
+    job_id: str | None,
+    coordinator: str,
+    token_file: Path | None,
+) -> Exit:
     """List the webhooks of all jobs, without their secrets."""
 
     async def work(client: Client) -> Exit:
-        found = await client.webhooks()
+        found = await client.webhooks(job_id=job_id)
         for webhook in found:
             output.emit("webhook", webhook=webhook)
         output.emit("result", count=len(found))
