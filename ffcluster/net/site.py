@@ -119,6 +119,7 @@ class CoordinatorSite(Site):
     """
 
     requestFactory: Any = BoundedRequest
+    noisy = False
 
     def __init__(
         self,

@@ -36,6 +36,8 @@ DEFAULT_FORMAT, DEFAULT_LEVEL = "text", "info"
 # What a log event may be about, by the names that every log call uses.
 FIELDS = ("job", "segment", "attempt", "worker")
 _OURS = "ffcluster"
+# Says of every connection that it begins and ends.
+_CHATTERING = "twisted.web.client._HTTP11ClientFactory"
 
 
 def log_observer(form: str, level: str, file: TextIO) -> ILogObserver:
@@ -52,12 +54,14 @@ def log_observer(form: str, level: str, file: TextIO) -> ILogObserver:
 def filtered(observer: ILogObserver, level: str) -> ILogObserver:
     """`observer` without what is less important than `level`.
 
-    Libraries never log below `info`: what they say then may hold what somebody sent.
+    Libraries never log below `info`: what they say then may hold what somebody sent. Of the
+    connections of Twisted's HTTP client only warnings are logged.
     """
     least = LogLevel.levelWithName(level)
     theirs = LogLevel.info if least < LogLevel.info else least
     predicate = LogLevelFilterPredicate(defaultLogLevel=theirs)
     predicate.setLogLevelForNamespace(_OURS, least)
+    predicate.setLogLevelForNamespace(_CHATTERING, max(least, LogLevel.warn))
     return FilteringLogObserver(observer, (predicate,))
 
 

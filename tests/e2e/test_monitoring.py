@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import shutil
@@ -19,6 +20,8 @@ from tests.e2e.cluster import Cluster, wait_for
 from tests.inputs import ffmpeg, pictures
 
 TOKEN = "a-secret-of-many-letters-that-nobody-may-read"
+_KEY = b"what webhooks are signed with, unread"
+WEBHOOK_SECRET = f"whsec_{base64.b64encode(_KEY).decode()}"
 LOGGED = {"FFCLUSTER_LOG_FORMAT": "json", "FFCLUSTER_LOG_LEVEL": "debug"}
 FRAMES = 120
 
@@ -35,6 +38,7 @@ class Operator:
         self.cluster.start(
             "--token-file", str(self.token_file), "--required-clients", "1",
             "--benchmark-duration", "1", "--min-free", "0", "--no-exactly",
+            "--webhook-allow-private",
         )  # fmt: skip
 
     def ask(self, path: str, token: str | None = TOKEN) -> tuple[int, str]:
@@ -44,6 +48,18 @@ class Operator:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def add_webhook(self) -> None:
+        """Have somebody told who is not there, so that the log says what is tried."""
+        wanted = {"url": "http://127.0.0.1:1/told", "secret": WEBHOOK_SECRET}
+        headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
+        connection = http.client.HTTPConnection("127.0.0.1", self.cluster.port, timeout=60)
+        try:
+            connection.request("POST", "/api/v1/webhooks", json.dumps(wanted), headers)
+            answer = connection.getresponse()
+            assert answer.status == 201, answer.read()
         finally:
             connection.close()
 
@@ -95,6 +111,8 @@ def test_small_job_is_counted_logged_and_tells_no_secret(operator: Operator) -> 
     wrong = "another-secret-that-is-wrong"
     assert operator.ask("/metrics", None)[0] == operator.ask("/metrics", wrong)[0] == 401
     assert operator.ask("/livez", None)[0] == operator.ask("/readyz", None)[0] == 200
+
+    operator.add_webhook()
 
     cluster.add_worker("attic", "--token-file", str(operator.token_file))
     job_id = cluster.submit(operator.film, "out.mkv", "--codec", "h264", "--preset", "ultrafast")
@@ -160,5 +178,11 @@ def see_logs(operator: Operator, job_id: str) -> None:
     assert [line["worker"] for line in joined] == ["attic"]
     worker = wait_for("the worker's log", lambda: operator.logged("attic"))
     assert {line["level"] for line in (*lines, *worker)} <= {"debug", "info", "warn"}  # type: ignore[misc]
+    wait_for(
+        "a delivery that is tried", lambda: "webhook wh_" in operator.cluster.log("coordinator")
+    )
     for name in ("coordinator", "attic"):
-        assert "secret" not in operator.cluster.log(name)
+        log = operator.cluster.log(name)
+        for secret in ("secret", WEBHOOK_SECRET.removeprefix("whsec_"), _KEY.decode()):
+            assert secret not in log
+        assert "_HTTP11ClientFactory" not in log

@@ -313,6 +313,15 @@ class Putting(LoopbackCase):
 
     async def test_cancelled_put_ends_as_cancelled(self) -> None:
         incoming = self.await_file()
+        write, go_on = incoming.write, threading.Event()
+        self.addCleanup(go_on.set)
+
+        def held(start: int, data: bytes) -> int:
+            if start:
+                go_on.wait(self.timeout)
+            return write(start, data)
+
+        incoming.write = held  # type: ignore[method-assign]
         putting = ensureDeferred(self.put())
         await until(lambda: incoming.offset)
         putting.cancel()

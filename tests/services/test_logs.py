@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.logger import Logger, LogLevel, LogPublisher
+from twisted.web.client import _HTTP11ClientFactory
 
 from ffcluster.core.durable import AttemptEntry, Changes, EventEntry
 from ffcluster.core.kinds import KINDS
@@ -127,6 +128,18 @@ def test_libraries_say_nothing_below_info() -> None:
     sink.logger("autobahn.websocket").debug("Authorization: {token}", token="secret")
     sink.logger("autobahn.websocket").info("connected")
     assert [line["message"] for line in sink.lines] == ["connected"]
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_connections_of_the_http_client_do_not_bury_the_rest(form: str, level: str) -> None:
+    sink = Sink(form, level)
+    factory = _HTTP11ClientFactory(None, "somewhere")  # type: ignore[no-untyped-call]
+    theirs = sink.logger(f"{type(factory).__module__}.{type(factory).__qualname__}")
+    theirs.info("Starting factory {factory!r}", factory=factory)
+    assert sink.text == ""
+    theirs.warn("cannot go on")
+    assert "cannot go on" in sink.text
 
 
 def test_text_is_what_twisted_writes() -> None:
