@@ -134,7 +134,7 @@ def test_libraries_say_nothing_below_info() -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_connections_of_the_http_client_do_not_bury_the_rest(form: str, level: str) -> None:
     sink = Sink(form, level)
-    factory = _HTTP11ClientFactory(None, "somewhere")  # type: ignore[no-untyped-call]
+    factory = _HTTP11ClientFactory(None, "somewhere")
     theirs = sink.logger(f"{type(factory).__module__}.{type(factory).__qualname__}")
     theirs.info("Starting factory {factory!r}", factory=factory)
     assert sink.text == ""
