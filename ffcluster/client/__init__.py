@@ -20,7 +20,10 @@ from ffcluster.net.access import Scope, TokenView
 from ffcluster.net.outage import OnOutage
 from ffcluster.web.filmstrip import Filmstrip
 from ffcluster.web.gantt import AttemptDetail, Gantt
-from ffcluster.web.models import NamedProfile, Plan, SegmentDetail, Status
+from ffcluster.web.models.catalogue import NamedProfile
+from ffcluster.web.models.plans import Plan
+from ffcluster.web.models.segments import SegmentDetail
+from ffcluster.web.models.status import Me, Status
 from ffcluster.web.pictures import Side
 from ffcluster.web.stream import LoggedEvent
 from ffcluster.web.tokens import Link
@@ -45,6 +48,7 @@ __all__ = [
     "JobView",
     "Link",
     "LoggedEvent",
+    "Me",
     "NamedProfile",
     "OnBytes",
     "OnJob",

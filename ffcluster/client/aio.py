@@ -141,6 +141,7 @@ class AsyncClient(ThreadedClient):
     add_token = _awaits(DeferredClient.add_token)
     revoke_token = _awaits(DeferredClient.revoke_token)
     status = _awaits(DeferredClient.status)
+    me = _awaits(DeferredClient.me)
     profiles = _awaits(DeferredClient.profiles)
     plugins = _awaits(DeferredClient.plugins)
     events = _iterates(DeferredClient.events)

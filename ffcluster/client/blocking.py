@@ -148,6 +148,7 @@ class Client(ThreadedClient):
     add_token = _waits(DeferredClient.add_token)
     revoke_token = _waits(DeferredClient.revoke_token)
     status = _waits(DeferredClient.status)
+    me = _waits(DeferredClient.me)
     profiles = _waits(DeferredClient.profiles)
     plugins = _waits(DeferredClient.plugins)
     events = _iterates(DeferredClient.events)

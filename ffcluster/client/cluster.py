@@ -16,7 +16,8 @@ from ffcluster.net.access import Scope, TokenView
 from ffcluster.net.api_client import ApiClient, Query
 from ffcluster.net.client import CoordinatorClient
 from ffcluster.net.outage import OnOutage, Outage, nobody
-from ffcluster.web.models import NamedProfile, PluginPage, ProfilePage, Status
+from ffcluster.web.models.catalogue import NamedProfile, PluginPage, ProfilePage
+from ffcluster.web.models.status import Me, Status
 from ffcluster.web.stream import LoggedEvent
 from ffcluster.web.webhooks import CreatedWebhook, Delivery, DeliveryPage, Webhook, WebhookPage
 
@@ -115,6 +116,10 @@ class ClusterMethods:
     async def status(self) -> Status:
         """How the cluster is doing as a whole."""
         return read(Status, await self._api.get("/status"))
+
+    async def me(self) -> Me:
+        """Who this client is to the coordinator, and what its token opens."""
+        return read(Me, await self._api.get("/me"))
 
     async def profiles(self) -> list[NamedProfile]:
         """The profiles that the coordinator knows by name."""

@@ -26,7 +26,7 @@ from ffcluster.net.api_client import ApiClient
 from ffcluster.net.client import CoordinatorClient
 from ffcluster.net.outage import OnOutage, nobody
 from ffcluster.net.threads import in_thread
-from ffcluster.web.models import Plan
+from ffcluster.web.models.plans import Plan
 from ffcluster.web.webhooks import WantedWebhook
 
 DEFAULT_URL = "ws://localhost:5001"

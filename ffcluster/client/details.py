@@ -10,7 +10,7 @@ from ffcluster.client.model import read
 from ffcluster.net.api_client import PREFIX, ApiClient, Query
 from ffcluster.web.filmstrip import Filmstrip
 from ffcluster.web.gantt import AttemptDetail, Gantt
-from ffcluster.web.models import SegmentDetail
+from ffcluster.web.models.segments import SegmentDetail
 from ffcluster.web.pictures import Side
 from ffcluster.web.tokens import Link
 

@@ -6,7 +6,7 @@ A segment is given again here; to whom is decided in `assignment`.
 from __future__ import annotations
 
 from ffcluster.core import results
-from ffcluster.core.crews import PostState
+from ffcluster.core.crews import Post, PostState
 from ffcluster.core.effects import JobChanged, WorkerChanged
 from ffcluster.core.job import Job
 from ffcluster.core.judge import Judge
@@ -69,9 +69,16 @@ class Attempts:
     def _learn(self, job: Job, attempt: Attempt, report: ResultReport) -> None:
         """The first result of a post that was not tried says what its crew writes."""
         post = job.post(attempt.post_key)
-        if post is None or post.crew is None or post.capability != attempt.capability:
-            # Its worker is gone; what is in the file binds those who work on it all the same.
+        if (
+            post is None
+            or post.crew is None
+            or post.capability != attempt.capability
+            or post.state is PostState.REFUSED
+        ):
+            # Its worker is gone, or it was taken out while this was looked at; what is in the file
+            # binds those who work on it all the same, and they may have waited to know it.
             results.remember(job, attempt, report)
+            self._records.unstaffed.setdefault(job.id)
             return
         post.failures_in_a_row = 0
         if post.state is PostState.UNTRIED:
@@ -108,7 +115,9 @@ class Attempts:
         """Whether a device that says that it is full may be believed: less is given, none fails."""
         worker = self._records.workers[attempt.worker_id]
         self._records.limited.setdefault(worker.id)
-        if not worker.refused(attempt.device, now):
+        believed = worker.refused(attempt.device, now)
+        self._records.reweigh(worker)
+        if not believed:
             return False
         self._records.give_again(attempt, now)
         self._records.effects.append(WorkerChanged(worker.id))
@@ -138,18 +147,40 @@ class Attempts:
         worker = self._records.workers[attempt.worker_id]
         failure = AttemptFailure(attempt.epoch, attempt.post_key, worker.facts.name, error)
         segment.failures.append(failure)
+        job.losses += error.code is Code.WORKER_LOST
         self._records.share(job, worker.id).failures += 1
         worker.failures += 1
         if meaning_of(error.code).against_device:
             self._rests.suspect(attempt, segment, error, now)
             self._doubt(job, attempt, error)
-        losses = _losses(job, segment)
-        if not hopeless(segment.failures, policy.max_retries, policy.poison_after, losses):
+        if not self._hopeless(job, segment) or self._replace(job, segment):
             delay = delay_s(segment.failures, policy.retry_delay_s)
             self._records.give_again(attempt, now, delay_s=delay)
         elif not segment.live:
             # Somebody else's attempt that is still on its way is awaited: it may succeed.
             self._give_up(job, segment, now)
+
+    def _hopeless(self, job: Job, segment: Segment) -> bool:
+        """Whether a segment is given up, for all that is tried on devices that go on with it."""
+        policy = self._records.policy
+        failures = [f for f in segment.failures if not _replaced(job, f)]
+        losses = _losses(job, segment)
+        return hopeless(failures, policy.max_retries, policy.poison_after, losses)
+
+    def _replace(self, job: Job, segment: Segment) -> bool:
+        """Take hardware out of a job when a segment fails on it, and software may still try.
+
+        It may do well with others all the while, so that `_doubt` never has enough against it.
+        """
+        if not any(_may_try(post) for post in job.every_post()):
+            return False
+        posts = [job.post(failure.post_key) for failure in segment.failures]
+        doubtful = [post for post in posts if post is not None and _replaceable(job, post)]
+        times = f"{len(segment.failures)} times at frame {segment.frames.first}"
+        for post in doubtful:
+            post.refuse(f"failed {times}: {segment.failures[-1].error.message}")
+        self._records.unstaffed.setdefault(job.id)
+        return bool(doubtful) and not self._hopeless(job, segment)
 
     def _give_up(self, job: Job, segment: Segment, now: float) -> None:
         """A segment cannot be encoded: its job fails, or goes on without it."""
@@ -191,8 +222,7 @@ class Attempts:
             return
         post.failures_in_a_row += 1
         enough = min(_GIVE_UP_AFTER, self._records.policy.max_retries)
-        replaceable = job.spec.fallback is Fallback.ALLOW and post.capability.hardware
-        if replaceable and post.failures_in_a_row >= enough:
+        if _replaceable(job, post) and post.failures_in_a_row >= enough:
             post.refuse(f"failed {post.failures_in_a_row} times in a row: {error.message}")
             self._records.unstaffed.setdefault(job.id)
 
@@ -210,6 +240,7 @@ class Attempts:
         if took_s > 0:
             known = worker.rates.setdefault(_rate_key(job, attempt), Throughput(0.0))
             known.add(len(attempt.frames), took_s)
+            self._records.reweigh(worker)
 
     def progressed(self, attempt: Attempt, now: float) -> None:
         """Learn a first rate from a running attempt, so that the next one can be sized."""
@@ -223,13 +254,30 @@ class Attempts:
         known = worker.rates.setdefault(_rate_key(job, attempt), Throughput(fps))
         if known.measurements == 0:
             known.fps = fps
+            self._records.reweigh(worker)
+
+
+def _replaceable(job: Job, post: Post) -> bool:
+    """Whether software may stand in for it."""
+    return job.spec.fallback is Fallback.ALLOW and post.capability.hardware
+
+
+def _may_try(post: Post) -> bool:
+    """Whether it is software that can be given something."""
+    usable = post.worker.available and post.state is not PostState.REFUSED
+    return usable and not post.capability.hardware
+
+
+def _replaced(job: Job, failure: AttemptFailure) -> bool:
+    """Whether it was on hardware that was taken out, and that software stands in for."""
+    post = job.post(failure.post_key)
+    return post is not None and post.state is PostState.REFUSED and _replaceable(job, post)
 
 
 def _losses(job: Job, segment: Segment) -> Losses:
     """How the other segments of a job were lost."""
-    others = [other for other in job.segments.values() if other is not segment]
-    lost = sum(1 for other in others for f in other.failures if f.error.code is Code.WORKER_LOST)
-    return Losses(lost, sum(1 for other in others if other.committed is not None))
+    committed = job.segments_committed - (segment.committed is not None)
+    return Losses(job.losses - segment.losses, committed)
 
 
 def _rate_key(job: Job, attempt: Attempt) -> RateKey:

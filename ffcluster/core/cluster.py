@@ -14,7 +14,6 @@ from ffcluster.core import restoring
 from ffcluster.core.assignment import Assignment
 from ffcluster.core.attempts import Attempts
 from ffcluster.core.control import Control
-from ffcluster.core.crews import PostState
 from ffcluster.core.durable import Changes, Counters, Saved
 from ffcluster.core.effects import (
     CheckResult,
@@ -140,22 +139,39 @@ class ClusterState:
             now: Seconds of the coordinator's clock; never less than in an earlier call.
         """
         records = self._records
-        records.journal.now = now
+        records.begin(now)
+        if isinstance(event, AttemptProgressed) and self._is_quiet(now):
+            self._handle(event, now)
+            offered = records.journal.counters.next_epoch
+            self._assignment.schedule(now)
+            if records.journal.counters.next_epoch != offered:
+                self._conclude(now)
+            return records.take_effects()
         if self._wake is not None and self._wake <= now:
             # What waited is due, whatever the event is about: no other one may come for it.
             self._look_anew()
-        for worker_id in list(records.limited):
-            self._rests.recover(self.workers[worker_id], now)
+        self._rests.recover_all(now)
         self._presence.expire(now)
         self._handle(event, now)
         self._staffing.start_jobs(now)
         self._staffing.staff_jobs(now)
         self._assignment.schedule(now)
+        self._conclude(now)
+        return records.take_effects()
+
+    def _is_quiet(self, now: float) -> bool:
+        """Whether nothing waits for the next event: most that come tell of progress only."""
+        records = self._records
+        due = self._wake is not None and self._wake <= now
+        recovers = records.recover_at is None or records.recover_at <= now
+        return not (due or recovers or records.resumes or records.unfinished)
+
+    def _conclude(self, now: float) -> None:
+        """What follows from all that was done for an event."""
         for job in list(self.active_jobs()):
-            settle(records, job, self._staffing, self._attempts, now)
+            settle(self._records, job, self._staffing, self._attempts, now)
         self._joining.advance(now)
         self._wake = self._next_wake(now)
-        return records.take_effects()
 
     def take_changes(self) -> Changes:
         """What must be stored since the last call, before its effects are carried out."""
@@ -163,6 +179,8 @@ class ClusterState:
 
     def next_wake(self, now: float) -> float | None:
         """When a `Ticked` is needed next, `now` at the soonest; None: nothing waits for a time."""
+        if self._records.hurried:
+            return now
         return None if self._wake is None else max(self._wake, now)
 
     def _next_wake(self, now: float) -> float | None:
@@ -171,15 +189,9 @@ class ClusterState:
         times += [job.join_not_before for job in jobs]
         times += [self.workers[worker_id].lease_until for worker_id in self._records.absent]
         times += [s.not_before for job in jobs for s in job.waiting.values()]
-        times += [
-            post.not_before
-            for job in jobs
-            for post in job.every_post()
-            if post.state is PostState.WANTED and post.available
-        ]
+        times += [post.not_before for job in jobs for post in job.roster.postponed]
         if any(job.started for job in jobs):
-            limited = [self.workers[worker_id] for worker_id in self._records.limited]
-            times += [due for worker in limited if worker.available for due in worker.wakes()]
+            times += self._rests.wakes()
         return min((due for due in times if due > now), default=None)
 
     def active_jobs(self) -> Iterator[Job]:
@@ -194,9 +206,11 @@ class ClusterState:
 
     @_handle.register
     def _(self, event: Ticked, now: float) -> None:
-        self._look_anew()
+        if not self._records.resumes:
+            self._look_anew()
 
     def _look_anew(self) -> None:
+        self._records.full.clear()
         self._records.feed_all = True
         self._records.restaff_all()
 
@@ -357,6 +371,7 @@ class ClusterState:
     def _start(self, attempt: Attempt, now: float) -> None:
         attempt.move(AttemptState.RUNNING)
         attempt.started_at = now
+        self._records.full.discard(attempt.worker_id)
         self._records.journal.attempt(attempt)
         self._records.effects.append(JobChanged(attempt.job_id))
 
@@ -368,10 +383,12 @@ class ClusterState:
         if attempt.state is AttemptState.OFFERED:
             # It started while this coordinator was away.
             self._start(attempt, now)
-        attempt.frames_done = min(max(event.frames, attempt.frames_done), len(attempt.frames))
+        frames_done = min(max(event.frames, attempt.frames_done), len(attempt.frames))
+        self._records.held(attempt, attempt.frames_done - frames_done)
+        attempt.frames_done = frames_done
         attempt.fps = max(0.0, event.fps)
         self._attempts.progressed(attempt, now)
-        self._records.hungry.setdefault(attempt.worker_id)
+        self._records.stir(attempt.worker_id)
         self._records.effects += [JobChanged(attempt.job_id), WorkerChanged(attempt.worker_id)]
 
     @_handle.register
@@ -379,6 +396,7 @@ class ClusterState:
         attempt = self.attempts.get(event.epoch)
         if attempt is None or not attempt.holds_slot:
             return
+        self._records.held(attempt, -attempt.frames_left)
         attempt.move(AttemptState.CHECKING)
         attempt.proof, attempt.blob, attempt.delivered_at = event.proof, event.blob, now
         attempt.frames_done = len(attempt.frames)
@@ -386,7 +404,7 @@ class ClusterState:
         self._attempts.delivered(attempt, event.proof.encode_s, now)
         worker = self.workers[attempt.worker_id]
         worker.settle()
-        self._records.hungry.setdefault(worker.id)
+        self._records.stir(worker.id)
         self._check(attempt)
         self._records.effects.append(WorkerChanged(worker.id))
 

@@ -55,13 +55,18 @@ class Control:
         job.start_failures, job.not_before = 0, 0.0
         job.frames_missing = 0
         for first, segment in job.segments.items():
+            # Of ten thousand that are kept few are stored anew: those of which anything changes.
+            changed = bool(segment.failures)
+            job.losses -= segment.losses
             segment.failures.clear()
             segment.not_before = 0.0
             if segment.state is not SegmentState.COMMITTED:
                 if segment.state is not SegmentState.PENDING:
                     segment.move(SegmentState.PENDING)
+                    changed = True
                 job.unfinished[first] = job.waiting[first] = segment
-            self._records.journal.segment(job.id, first)
+            if changed:
+                self._records.journal.segment(job.id, first)
         self._unstaff(job)
         self._records.effects.append(IndexSource(job.id))
         self._note("job.retried", job)
@@ -69,9 +74,7 @@ class Control:
     def _unstaff(self, job: Job) -> None:
         """Everybody may try again, also who was refused; what is in the file still binds."""
         job.started = False
-        job.posts.clear()
-        for crew in job.crews:
-            crew.posts.clear()
+        job.dismiss()
         if not job.segments_committed:
             job.crews.clear()
 
@@ -93,8 +96,9 @@ class Control:
             self._records.journal.remove_segment(job.id, first)
         job.segments.clear()
         job.made.clear()
-        job.posts.clear()
+        job.dismiss()
         job.crews.clear()
+        job.losses = 0
         job.frontier = job.join_next = 0
         job.frames_committed = job.segments_committed = job.frames_missing = 0
         job.sample = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
@@ -23,9 +23,14 @@ from ffcluster.core.throughput import RateKey, estimate_fps
 from ffcluster.core.transition import TransitionTable
 from ffcluster.core.worker import Worker
 
+if TYPE_CHECKING:
+    from ffcluster.core.roster import Roster
+
 # Where no rate is known, a piece of hardware is taken to be worth several machines' CPUs: one
 # NVENC or QuickSync engine makes about what four desktop CPUs make with x264's `medium`.
 _HARDWARE_WEIGHT = 4
+# Paces are added up in this part of a frame per second.
+_PACE_UNITS = 2**20
 
 # Says of two capabilities whether they may share a file; None leaves it to what they write.
 Joins = Callable[[Capability, Capability], bool | None]
@@ -47,6 +52,8 @@ class PostState(enum.StrEnum):
     KNOWN = "known"
     REFUSED = "refused"
 
+
+IN_TRIAL = frozenset({PostState.WANTED, PostState.TRYING})
 
 POST_MOVES = TransitionTable(
     {
@@ -93,6 +100,7 @@ class Post:
         not_before: No trial is offered before this time.
         setbacks: Trials that came to nothing for a reason that was not the encoder's.
         failures_in_a_row: Attempts that failed since the last one that came through.
+        roster: Where its job lists it, or None.
     """
 
     worker: Worker
@@ -108,6 +116,8 @@ class Post:
     pre_roll: PreRoll = PreRoll.KEYFRAME
     setbacks: int = 0
     failures_in_a_row: int = 0
+    roster: Roster | None = attrs.field(default=None, repr=False)
+    _kind: tuple[ResultReport | None, Kind | None] | None = attrs.field(default=None, repr=False)
 
     @classmethod
     def of(cls, worker: Worker, candidate: Candidate, profile: Profile, video: VideoFormat) -> Post:
@@ -123,7 +133,30 @@ class Post:
 
     def move(self, target: PostState) -> None:
         """Go to `target`, or raise `InvalidTransition`."""
-        self.state = POST_MOVES.check(f"post {self.name}", self.state, target)
+        if target not in POST_MOVES.moves[self.state]:
+            POST_MOVES.check(f"post {self.name}", self.state, target)
+        self.state = target
+        self.placed()
+
+    def placed(self) -> None:
+        """Have its job list it where it belongs now."""
+        if self.roster is not None:
+            self.roster.place(self)
+
+    def enlist(self, crew: Crew) -> None:
+        """Work with a crew."""
+        if self.crew is not crew:
+            self.leave()
+        self.crew = crew
+        crew.weigh(self)
+        self.placed()
+
+    def leave(self) -> None:
+        """Work with no crew."""
+        crew, self.crew = self.crew, None
+        if crew is not None:
+            crew.weigh(self)
+            self.placed()
 
     @property
     def capability(self) -> Capability:
@@ -164,7 +197,9 @@ class Post:
     @property
     def kind(self) -> Kind | None:
         """What it writes, or None where that is not known."""
-        return Kind.of(self.report) if self.report else None
+        if self._kind is None or self._kind[0] is not self.report:
+            self._kind = (self.report, Kind.of(self.report) if self.report else None)
+        return self._kind[1]
 
     @property
     def measured(self) -> bool:
@@ -196,6 +231,41 @@ def label(capability: Capability) -> str:
     return f"{capability.encoder}{where}"
 
 
+@attrs.define
+class Strength:
+    """What posts can do together; whole numbers, so that no order of adding them up matters.
+
+    Attributes:
+        slots: Attempts that may run at once.
+        unknown_slots: Slots whose rate is not known.
+    """
+
+    slots: int = 0
+    unknown_slots: int = 0
+    _pace: int = 0
+
+    def add(self, slots: int, pace: int | None, times: int = 1) -> Strength:
+        """Count so many slots of that pace each; answers itself."""
+        self.slots += times * slots
+        if pace is None:
+            self.unknown_slots += times * slots
+        else:
+            self._pace += times * slots * pace
+        return self
+
+    @property
+    def known_fps(self) -> float:
+        """Frames per second of those slots whose rate is known."""
+        return self._pace / _PACE_UNITS
+
+    def __add__(self, other: Strength) -> Strength:
+        return Strength(
+            self.slots + other.slots,
+            self.unknown_slots + other.unknown_slots,
+            self._pace + other._pace,
+        )
+
+
 @attrs.define(eq=False)
 class Crew:
     """Posts that may write into one file under one header.
@@ -204,12 +274,16 @@ class Crew:
 
     Attributes:
         stand_in: Whether it works only while no other crew of the job can.
+        ready: Its posts that are available, with the slots and the pace that each counts for.
+        strength: What these can do together.
         kinds: What its posts write; empty until the first of them is known.
         capabilities: What its posts are or were, with what the first of each was seen to write.
     """
 
     stand_in: bool = False
     posts: list[Post] = attrs.field(factory=list)
+    ready: dict[Post, tuple[int, int | None]] = attrs.field(factory=dict)
+    strength: Strength = attrs.field(factory=lambda: Strength())
     kinds: dict[Kind, None] = attrs.field(factory=dict)
     capabilities: dict[Capability, ResultReport | None] = attrs.field(factory=dict)
 
@@ -217,6 +291,22 @@ class Crew:
         """Add a post."""
         self.posts.append(post)
         self.noted(post)
+
+    def weigh(self, post: Post) -> None:
+        """A post came, went, or can do more or less than before."""
+        known = self.ready.pop(post, None)
+        if known is not None:
+            self.strength.add(*known, times=-1)
+        if post.crew is self and post.available:
+            counted = self.ready[post] = self.worth(post)
+            self.strength.add(*counted)
+
+    @staticmethod
+    def worth(post: Post) -> tuple[int, int | None]:
+        """The slots and the pace of a slot that a post counts for."""
+        fps = post.pace_fps
+        pace = None if fps is None else round(fps * _PACE_UNITS)
+        return post.worker.slots(post.capability), pace
 
     def noted(self, post: Post) -> None:
         """Remember what a post of this crew writes, as far as that is known."""
@@ -252,6 +342,8 @@ class Crew:
 def best_first(posts: Iterable[Post]) -> list[Post]:
     """Posts in the order in which they are preferred; the same for the same posts in any order."""
     listed = list(posts)
+    if len(listed) <= 1:
+        return listed
     paces = [post.pace_fps for post in listed]
     measured = None not in paces
 
@@ -315,12 +407,23 @@ def _by_place(posts: Iterable[Post]) -> dict[tuple[str, str], list[Post]]:
 def gather(posts: Iterable[Post], joins: Joins) -> list[Crew]:
     """Make crews of posts whose kind is known; each post goes to the first crew that admits it."""
     crews: list[Crew] = []
+    # Posts that are alike go the same way, as long as no crew becomes more than it was.
+    known: dict[tuple[Capability, Kind | None], Crew] = {}
     for post in posts:
-        crew = next((crew for crew in crews if crew.admits(post, joins)), None)
+        alike = (post.capability, post.kind)
+        crew = known.get(alike)
         if crew is None:
-            crew = Crew()
-            crews.append(crew)
-        crew.take(post)
+            crew = next((crew for crew in crews if crew.admits(post, joins)), None)
+            if crew is None:
+                crew = Crew()
+                crews.append(crew)
+            before = (len(crew.kinds), len(crew.capabilities))
+            crew.take(post)
+            if before != (len(crew.kinds), len(crew.capabilities)):
+                known.clear()
+            known[alike] = crew
+        else:
+            crew.posts.append(post)
     return crews
 
 

@@ -275,7 +275,7 @@ class TokenEntry:
 
 @attrs.frozen
 class WebhookEntry:
-    """Somewhere that is told of events; see `ffcluster.services.webhooks`.
+    """Somewhere that is told of events; see `ffcluster.services.webhooks.outbox`.
 
     Attributes:
         id: Its public name.

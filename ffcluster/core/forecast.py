@@ -37,22 +37,23 @@ class Forecast:
     size_bytes: int | None = None
 
 
-def forecast(job: Job, frames_done: int, fps: float) -> Forecast:
-    """Estimate what a job will come to.
+def forecast(job: Job, frames_done: int, fps: float, slowdown: float = 1.0) -> Forecast:
+    """Estimate what a job will come to. When a paused job ends nobody knows.
 
     Args:
         job: The job.
         frames_done: Frames encoded, those of running attempts included.
         fps: Frames per second over all workers now.
+        slowdown: How many times longer it takes because other jobs need its workers, too.
     """
     if job.summary is None or job.ended:
         return Forecast()
     committed = _sample(job)
     size_bytes = _size_bytes(job, committed)
     pace = max(fps, _known_fps(job))
-    if not pace:
+    if not pace or job.paused:
         return Forecast(size_bytes=size_bytes)
-    eta_s = (job.frame_count - frames_done) / pace
+    eta_s = slowdown * (job.frame_count - frames_done) / pace
     spread = _spread(committed)
     if spread is None:
         return Forecast(eta_s, size_bytes=size_bytes)
@@ -61,7 +62,7 @@ def forecast(job: Job, frames_done: int, fps: float) -> Forecast:
 
 def _known_fps(job: Job) -> float:
     """Frames per second of all that may work on it, by what was measured of them before."""
-    return sum((post.pace_fps or 0.0) * scheduling.slots(post) for post in scheduling.team(job))
+    return scheduling.strength(job).known_fps
 
 
 def _sample(job: Job) -> list[Segment]:

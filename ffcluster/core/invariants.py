@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from ffcluster.core.cluster import ClusterState
-from ffcluster.core.crews import PostState
+from ffcluster.core.crews import PostState, Strength
 from ffcluster.core.job import Job, JobState
 from ffcluster.core.segment import AttemptState, SegmentState
 from ffcluster.core.worker import PREFETCH_LOAD, WorkerState
@@ -20,7 +20,8 @@ def validate(state: ClusterState) -> None:
     """
     broken = [*_attempts(state), *_workers(state)]
     for job in state.jobs.values():
-        broken += [f"job {job.id}: {what}" for what in (*_job(job), *_staff(job))]
+        found = (*_job(job), *_staff(job), *_indexes(job))
+        broken += [f"job {job.id}: {what}" for what in found]
     if broken:
         raise AssertionError("; ".join(broken))
 
@@ -78,6 +79,33 @@ def _staff(job: Job) -> Iterator[str]:
         yield f"{len(regular)} crews work on it and nothing may be mixed"
     if len({crew.shape for crew in job.crews if crew.kinds}) > 1:
         yield "its crews write pictures of different shapes"
+
+
+def _indexes(job: Job) -> Iterator[str]:
+    """What is kept up to date piece by piece must be what counting anew would find."""
+    live = {e: a for segment in job.segments.values() for e, a in segment.live.items()}
+    if job.live != live:
+        yield f"{len(live)} attempts are live, {len(job.live)} are listed"
+    held = sum(attempt.frames_left for attempt in live.values() if attempt.holds_slot)
+    if job.frames_held != held:
+        yield f"{held} frames are held, counted as {job.frames_held}"
+    losses = sum(segment.losses for segment in job.segments.values())
+    if job.losses != losses and job.segments:
+        yield f"{losses} attempts were lost, counted as {job.losses}"
+    if job.ended:
+        return
+    posts = set(job.every_post())
+    for post in posts:
+        if not job.roster.is_right_about(post):
+            yield f"{post.name} is not listed where it belongs"
+    if not job.roster.available.keys() <= posts:
+        yield "posts are listed that it does not have"
+    for crew in job.crews:
+        ready = {post: crew.worth(post) for post in crew.posts if post.available}
+        if crew.ready != ready:
+            yield f"{len(ready)} posts of a crew are ready, {len(crew.ready)} are counted"
+        if crew.strength != sum((Strength().add(*known) for known in ready.values()), Strength()):
+            yield "a crew's strength adds up otherwise"
 
 
 def _job(job: Job) -> Iterator[str]:

@@ -20,9 +20,11 @@ from ffcluster.core.model import (
     Source,
     WorkerId,
 )
+from ffcluster.core.roster import Roster
 from ffcluster.core.segment import Attempt, PostKey, Segment, SegmentState
 from ffcluster.core.timeline import FrameRange
 from ffcluster.core.transition import TransitionTable
+from ffcluster.core.usage import Usage
 from ffcluster.errors import ErrorReport
 
 
@@ -114,7 +116,12 @@ class Job:
         posts: The capabilities that can do it, of every worker that was seen since it started.
         crews: Those that work on it, the chosen one first; empty until it was chosen. More than
             one where kinds are mixed or one stands in for another.
+        roster: The posts by what there is to decide about them.
         trials: Its live trial attempts.
+        live: Its live attempts at segments.
+        frames_held: Frames that these still have to encode.
+        usage: What it was given lately.
+        losses: Attempts at its segments that are kept as lost with their workers.
         sample: Report of the first committed result, which all others must resemble.
         made: What is committed, by who made it.
     """
@@ -132,7 +139,12 @@ class Job:
     summary: MediaSummary | None = None
     posts: dict[WorkerId, tuple[Post, ...]] = attrs.field(factory=dict)
     crews: list[Crew] = attrs.field(factory=list)
+    roster: Roster = attrs.field(factory=Roster)
     trials: dict[Epoch, Attempt] = attrs.field(factory=dict)
+    live: dict[Epoch, Attempt] = attrs.field(factory=dict)
+    frames_held: int = 0
+    usage: Usage = attrs.field(factory=Usage)
+    losses: int = 0
     single_segment: bool = False
     started: bool = False
     not_before: float = 0.0
@@ -177,6 +189,13 @@ class Job:
     def every_post(self) -> Iterator[Post]:
         """All posts, also those whose workers are gone."""
         return (post for posts in self.posts.values() for post in posts)
+
+    def dismiss(self) -> None:
+        """Have no posts any more; what the crews wrote stays known."""
+        self.roster.drop(self.every_post())
+        self.posts.clear()
+        for crew in self.crews:
+            crew.posts.clear()
 
     def post(self, key: PostKey) -> Post | None:
         """The post with that name, or None."""

@@ -28,7 +28,10 @@ class Candidate:
 
 
 class Judge(Protocol):
-    """Answers from what is known of encoders. Pure: same question, same answer."""
+    """Answers from what is known of encoders. Pure: same question, same answer.
+
+    Of the job's settings the names of its files never matter.
+    """
 
     def candidates(
         self, spec: JobSpec, video: VideoFormat, offered: Sequence[Capability]

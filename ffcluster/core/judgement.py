@@ -118,6 +118,8 @@ def hopeless(
         suspects |= _lost_with(failures)
     if len(suspects) >= poison_after or tries(failures) > max_retries:
         return True
+    if not failures:
+        return False
     bound = meaning_of(failures[-1].error.code).bound
     if bound is None:
         return False

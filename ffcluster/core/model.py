@@ -99,7 +99,7 @@ class CapabilityKey(NamedTuple):
     device: str
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Capability:
     """An encoder that a worker has on one device, with how it is best driven there.
 

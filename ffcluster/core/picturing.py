@@ -1,12 +1,13 @@
 """Pictures of a job's work: its film in buckets, its attempts as bars in lanes.
 
-However many segments and attempts there are, what comes out is bounded. Reads nothing but what it
-is given, so that it can be called in any thread.
+However many segments and attempts there are, what comes out is bounded. Drawing is done in short
+steps, so that whoever has more to do can do it in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import attrs
@@ -17,9 +18,11 @@ from ffcluster.core.segment import AttemptEnd, AttemptState, Segment, SegmentSta
 MAX_BUCKETS = 400
 MAX_BARS = 2000
 
+# Attempts that are looked at in one step.
+_STEP = 500
+
 _CHECKING = "checking"
 _STATES = ("pending", "assigned", _CHECKING, "committed", "missing")
-
 
 # --- the film ------------------------------------------------------------------------------------
 
@@ -92,7 +95,7 @@ def stretch_of(segment: Segment, worker: str) -> Stretch:
         attempt.capability.encoder if attempt else "",
         report.size_bytes if report else None,
         max(0, segment.tried - 1),
-        any(a.speculative for a in segment.live.values())
+        bool(segment.live and any(a.speculative for a in segment.live.values()))
         or (segment.committed is not None and segment.committed.speculative),
     )
 
@@ -120,8 +123,8 @@ def _stored(segment: SegmentEntry, made: AttemptSpan | None) -> Stretch:
 
 
 def filmstrip(
-    stretches: Iterable[Stretch], first: int, stop: int, buckets: int
-) -> tuple[Bucket, ...]:
+    stretches: Sequence[Stretch], first: int, stop: int, buckets: int
+) -> Generator[None, None, tuple[Bucket, ...]]:
     """Divide frames [first, stop) into at most `buckets` buckets.
 
     A bucket for each segment where they fit; otherwise neighbours share one, so that all buckets
@@ -133,19 +136,31 @@ def filmstrip(
         first: First frame.
         stop: Frame after the last.
         buckets: Most buckets, at least 1.
+
+    Yields:
+        After every step.
+
+    Returns:
+        The buckets, in order.
     """
-    within = _tiled(stretches, first, stop)
-    if len(within) <= buckets:
-        return tuple(_bucket([stretch]) for stretch in within)
-    shared: dict[int, list[Stretch]] = {}
-    for stretch in within:
-        shared.setdefault((stretch.first - first) * buckets // (stop - first), []).append(stretch)
-    return tuple(_bucket(group) for group in shared.values())
+    tiles: Iterable[list[Stretch]] = ([stretch] for stretch in _tiled(stretches, first, stop))
+    if sum(1 for _ in _tiled(stretches, first, stop)) > buckets:
+        yield
+
+        def place(stretch: Stretch) -> int:
+            return (stretch.first - first) * buckets // (stop - first)
+
+        shared = groupby(_tiled(stretches, first, stop), place)
+        tiles = (list(group) for _, group in shared)
+    drawn: list[Bucket] = []
+    for group in tiles:
+        drawn.append(_bucket(group))
+        yield
+    return tuple(drawn)
 
 
-def _tiled(stretches: Iterable[Stretch], first: int, stop: int) -> list[Stretch]:
+def _tiled(stretches: Iterable[Stretch], first: int, stop: int) -> Iterator[Stretch]:
     """The stretches cut to [first, stop), and what lies between them."""
-    tiles: list[Stretch] = []
     at = first
     for stretch in stretches:
         if stretch.stop <= at:
@@ -153,14 +168,13 @@ def _tiled(stretches: Iterable[Stretch], first: int, stop: int) -> list[Stretch]
         if stretch.first >= stop:
             break
         if stretch.first > at:
-            tiles.append(Stretch(at, stretch.first, "pending", is_segment=False))
+            yield Stretch(at, stretch.first, "pending", is_segment=False)
         begin, end = max(at, stretch.first), min(stop, stretch.stop)
-        whole = (begin, end) == stretch[:2]
-        tiles.append(stretch if whole else stretch._replace(first=begin, stop=end))
+        unchanged = (begin, end) == stretch[:2]
+        yield stretch if unchanged else stretch._replace(first=begin, stop=end)
         at = end
     if at < stop:
-        tiles.append(Stretch(at, stop, "pending", is_segment=False))
-    return tiles
+        yield Stretch(at, stop, "pending", is_segment=False)
 
 
 def _bucket(group: Sequence[Stretch]) -> Bucket:
@@ -313,27 +327,65 @@ class Window:
         return min(cells - 1, int(part * cells))
 
 
-def gantt(spans: Iterable[AttemptSpan], window: Window, bars: int) -> tuple[tuple[Lane, ...], int]:
+@attrs.frozen
+class Lanes:
+    """Lanes of a Gantt chart.
+
+    Attributes:
+        lanes: Those that were asked for, by name.
+        first: How many lanes are before them.
+        count: How many there are altogether.
+        left_out: How many workers have no lane because there are more than bars.
+    """
+
+    lanes: tuple[Lane, ...]
+    first: int
+    count: int
+    left_out: int
+
+
+def gantt(
+    spans: Sequence[AttemptSpan],
+    window: Window,
+    bars: int,
+    first_lane: int = 0,
+    most_lanes: int | None = None,
+) -> Generator[None, None, Lanes]:
     """Draw attempts as at most `bars` bars, in a lane for each worker.
 
     Where there are more, those of a lane that begin close together and ended alike become one, in
     the fullest lanes first. Failures are not hidden among successes as long as a lane has room for
     more than one bar.
 
+    Args:
+        spans: The attempts.
+        window: The time that is shown.
+        bars: Most bars, at least 1.
+        first_lane: How many lanes to pass over; those are sorted by name.
+        most_lanes: How many lanes to draw at most; every one by default.
+
+    Yields:
+        After every step.
+
     Returns:
-        The lanes by name, and how many workers were left out because there are more than bars.
+        The lanes.
     """
     by_worker: dict[str, list[AttemptSpan]] = {}
-    for span in spans:
+    for number, span in enumerate(spans):
         if window.shows(span):
             by_worker.setdefault(span.worker_id, []).append(span)
-    busiest = sorted(by_worker.values(), key=len, reverse=True)[:bars]
-    lanes = [
-        _lane(own, window, quota)
-        for own, quota in zip(busiest, _quotas([len(own) for own in busiest], bars), strict=True)
-    ]
-    lanes.sort(key=lambda lane: (lane.worker, lane.worker_id))
-    return tuple(lanes), len(by_worker) - len(lanes)
+        if number % _STEP == 0:
+            yield
+    everybody = sorted(by_worker.values(), key=lambda own: (own[0].worker, own[0].worker_id))
+    stop = None if most_lanes is None else first_lane + most_lanes
+    wanted = everybody[first_lane:stop]
+    busiest = sorted(wanted, key=len, reverse=True)[:bars]
+    quotas = _quotas([len(own) for own in busiest], bars)
+    drawn: list[Lane] = []
+    for own, quota in zip(busiest, quotas, strict=True):
+        drawn.append((yield from _lane(own, window, quota)))
+    drawn.sort(key=lambda lane: (lane.worker, lane.worker_id))
+    return Lanes(tuple(drawn), first_lane, len(everybody), len(wanted) - len(drawn))
 
 
 def _quotas(counts: Sequence[int], limit: int) -> list[int]:
@@ -346,21 +398,29 @@ def _quotas(counts: Sequence[int], limit: int) -> list[int]:
     return quotas
 
 
-def _lane(spans: list[AttemptSpan], window: Window, quota: int) -> Lane:
+def _lane(spans: list[AttemptSpan], window: Window, quota: int) -> Generator[None, None, Lane]:
     fits = len(spans) <= quota
-    groups = [[span] for span in spans] if fits else _grouped(spans, window, quota)
-    bars = sorted((_bar(group, window) for group in groups), key=lambda b: (b.start_s, b.epoch))
+    groups = [[span] for span in spans] if fits else (yield from _grouped(spans, window, quota))
+    bars: list[Bar] = []
+    for group in groups:
+        bars.append(_bar(group, window))
+        yield
+    bars.sort(key=lambda bar: (bar.start_s, bar.epoch))
     return Lane(spans[0].worker_id, spans[0].worker, tuple(bars))
 
 
-def _grouped(spans: list[AttemptSpan], window: Window, quota: int) -> list[list[AttemptSpan]]:
+def _grouped(
+    spans: list[AttemptSpan], window: Window, quota: int
+) -> Generator[None, None, list[list[AttemptSpan]]]:
     ends = {span.end for span in spans}
     apart = len(ends) <= quota
     cells = quota // len(ends) if apart else quota
     groups: dict[tuple[str, int], list[AttemptSpan]] = {}
-    for span in spans:
+    for number, span in enumerate(spans):
         kind = span.end if apart else ""
         groups.setdefault((kind, window.cell(span, cells)), []).append(span)
+        if number % _STEP == 0:
+            yield
     return list(groups.values())
 
 

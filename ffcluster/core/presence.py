@@ -24,6 +24,9 @@ from ffcluster.core.staffing import Staffing
 from ffcluster.core.worker import Worker, WorkerState
 from ffcluster.errors import Code, ErrorReport
 
+# What it costs to lose a worker, see `Records.budget`.
+_LOSS_COST = 20
+
 
 class Presence:
     """Follows the workers' sessions, on behalf of the cluster's state."""
@@ -54,8 +57,9 @@ class Presence:
             records.absent.pop(worker.id, None)
         self._reckon(worker, event.held, now)
         worker.settle()
+        records.reconsider(worker)
         self._staffing.worker_joined(worker)
-        records.feed_all = True
+        records.stir(worker.id)
         records.journal.worker(worker.id)
         records.journal.note("worker.joined", worker_id=worker.id, name=worker.facts.name)
         records.effects.append(WorkerChanged(worker.id))
@@ -127,10 +131,14 @@ class Presence:
         worker.lease_until = heard_at + records.policy.lease_s
         holds = any(attempt.holds_slot for attempt in worker.attempts.values())
         records.journal.note("worker.left", worker_id=worker.id, reason=event.reason)
-        if event.forgets or not holds or worker.lease_until <= now:
+        if event.forgets or not holds:
             self._lose(worker, event.reason, now)
+        elif worker.lease_until <= now:
+            # A connection that just goes silent may end later than the lease.
+            self._lease_ended(worker, now)
         else:
             worker.move(WorkerState.ABSENT)
+            records.reconsider(worker)
             for attempt in worker.attempts.values():
                 attempt.claimed = False
             records.absent.setdefault(worker.id)
@@ -145,16 +153,22 @@ class Presence:
             worker = self._records.workers[worker_id]
             if worker.lease_until > now:
                 continue
-            held = sum(1 for attempt in worker.attempts.values() if attempt.holds_slot)
-            self._records.journal.count(lease_expirations=held)
-            self._records.journal.note("worker.lease_ended", worker_id=worker_id, attempts=held)
-            self._lose(worker, "its lease ended", now)
+            if not self._records.spend(_LOSS_COST):
+                break
+            self._lease_ended(worker, now)
             self._records.restaff_all()
             self._records.effects.append(WorkerChanged(worker_id))
+
+    def _lease_ended(self, worker: Worker, now: float) -> None:
+        held = sum(1 for attempt in worker.attempts.values() if attempt.holds_slot)
+        self._records.journal.count(lease_expirations=held)
+        self._records.journal.note("worker.lease_ended", worker_id=worker.id, attempts=held)
+        self._lose(worker, "its lease ended", now)
 
     def _lose(self, worker: Worker, reason: str, now: float) -> None:
         self._records.absent.pop(worker.id, None)
         worker.move(WorkerState.DISCONNECTED)
+        self._records.reconsider(worker)
         lost = _lost(worker, reason)
         for attempt in [a for a in worker.attempts.values() if a.holds_slot]:
             # The first one may have been its job's last chance, which ends the others too.
@@ -176,6 +190,7 @@ class Presence:
         elif not worker.available:
             return
         worker.draining = True
+        records.reconsider(worker)
         if worker.present:
             for attempt in [a for a in worker.attempts.values() if a.state is AttemptState.OFFERED]:
                 records.effects.append(RevokeAttempt(attempt.epoch, worker.id))
@@ -187,6 +202,7 @@ class Presence:
         """Let a worker work again."""
         records = self._records
         worker.draining = worker.drained_by_operator = False
+        records.reconsider(worker)
         self._rests.pardon(worker)
         records.journal.worker(worker.id)
         records.journal.note("worker.resumed", worker_id=worker.id)
@@ -203,13 +219,13 @@ class Presence:
                 self._attempts.returned(attempt, now)
         if worker.state is not WorkerState.DISCONNECTED:
             worker.move(WorkerState.DISCONNECTED)
-        records.absent.pop(worker.id, None)
-        records.limited.pop(worker.id, None)
-        records.hungry.pop(worker.id, None)
+        records.forget(worker.id)
         for job in records.jobs.values():
-            for post in job.posts.pop(worker.id, ()):
+            gone = job.posts.pop(worker.id, ())
+            for post in gone:
                 if post.crew is not None:
                     post.crew.posts.remove(post)
+            job.roster.drop(gone)
         del records.workers[worker.id]
         records.journal.remove_worker(worker.id)
         records.journal.note("worker.removed", worker_id=worker.id, name=worker.facts.name)

@@ -7,7 +7,6 @@ from ffcluster.core.attempts import Attempts
 from ffcluster.core.effects import JobChanged, RevokeAttempt
 from ffcluster.core.job import Job, JobState
 from ffcluster.core.records import Records
-from ffcluster.core.segment import Attempt
 from ffcluster.core.staffing import Staffing
 
 
@@ -26,17 +25,18 @@ def settle(records: Records, job: Job, staffing: Staffing, attempts: Attempts, n
         return
     if not job.started:
         return
-    live = [a for s in job.unfinished.values() for a in s.live.values()]
     trying = bool(job.trials) and not job.segments_committed
-    if not live and not trying and (records.no_space or not scheduling.team(job)):
+    if not job.live and not trying and (records.no_space or not scheduling.manned(job)):
         job.move(JobState.WAITING_FOR_CLIENTS, now)
         records.wait(job, records.no_space or staffing.why_waiting(job))
         return
-    records.wait(job, _why_slow(records, live))
-    probing = not job.segments_committed and all(attempt.probe for attempt in live)
-    if job.state is JobState.PROCESSING or (live and not probing):
+    records.wait(job, _why_slow(records, job))
+    if job.state is JobState.PROCESSING:
+        return
+    probing = not job.segments_committed and all(a.probe for a in job.live.values())
+    if job.live and not probing:
         job.move(JobState.PROCESSING, now)
-    elif live or trying:
+    elif job.live or trying:
         job.move(JobState.BENCHMARKING, now)
 
 
@@ -50,12 +50,21 @@ def _combine(records: Records, job: Job, attempts: Attempts, now: float) -> None
     records.effects.append(JobChanged(job.id))
 
 
-def _why_slow(records: Records, live: list[Attempt]) -> str:
-    """Why nothing more is started although something is live; "" when all is well."""
+def _why_slow(records: Records, job: Job) -> str:
+    """Why nothing more is started although somebody could; "" when all is well."""
     if records.no_space:
         return records.no_space
-    holders = [records.workers[attempt.worker_id] for attempt in live]
-    if live and not any(worker.present for worker in holders):
-        names = ", ".join(dict.fromkeys(worker.facts.name for worker in holders))
-        return f"waiting for {names} to come back"
-    return ""
+    if not job.live:
+        return (
+            "waiting for its turn: its workers encode for other jobs" if _crowded_out(job) else ""
+        )
+    if any(records.workers[a.worker_id].present for a in job.live.values()):
+        return ""
+    live = (a for segment in job.unfinished.values() for a in segment.live.values())
+    holders = dict.fromkeys(records.workers[a.worker_id].facts.name for a in live)
+    return f"waiting for {', '.join(holders)} to come back"
+
+
+def _crowded_out(job: Job) -> bool:
+    """Whether some of those who could work on a job without live attempts work on others."""
+    return any(post.worker.attempts for crew in job.crews for post in crew.ready)

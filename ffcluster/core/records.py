@@ -29,6 +29,9 @@ from ffcluster.core.timeline import FrameRange
 from ffcluster.core.worker import Worker
 from ffcluster.errors import ErrorReport
 
+# What may be done for one event: looks at a worker on behalf of a job, some microseconds each.
+_BUDGET = 600
+
 
 @attrs.frozen
 class Policy:
@@ -68,9 +71,15 @@ class Records:
     Attributes:
         effects: What the event in hand led to so far.
         hungry: Workers whose situation changed.
-        feed_all: Whether every worker must be looked at.
+        full: Workers that had no room when they were looked at last, and nothing changed since.
+        feed_all: Whether every worker that is not full must be looked at.
+        unfed: Workers of whom the looking at was put off.
+        budget: How much more may be done for the event in hand before the rest is put off.
+        hurried: Whether something was put off.
+        resumes: Whether the event before put something off.
         unstaffed: Jobs whose posts, crews or trials may have to change.
-        limited: Workers with a device that said it is full.
+        limited: Workers with a device that said it is full, or that rests.
+        recover_at: When the next of these may have more again; None: it must be found out.
         absent: Workers without a session whose leases have not ended.
         joinable: Jobs whose join may have something to do.
         no_space: Why nothing may be offered because of the coordinator's disk, or "".
@@ -84,9 +93,15 @@ class Records:
     attempts: dict[Epoch, Attempt] = attrs.field(factory=dict)
     effects: list[Effect] = attrs.field(factory=list)
     hungry: dict[WorkerId, None] = attrs.field(factory=dict)
+    full: set[WorkerId] = attrs.field(factory=set)
     feed_all: bool = False
+    unfed: dict[WorkerId, None] = attrs.field(factory=dict)
+    budget: int = 0
+    hurried: bool = False
+    resumes: bool = False
     unstaffed: dict[JobId, None] = attrs.field(factory=dict)
     limited: dict[WorkerId, None] = attrs.field(factory=dict)
+    recover_at: float | None = None
     absent: dict[WorkerId, None] = attrs.field(factory=dict)
     joinable: dict[JobId, None] = attrs.field(factory=dict)
     no_space: str = ""
@@ -94,6 +109,53 @@ class Records:
     def active_jobs(self) -> Iterator[Job]:
         """Jobs that have not ended, in the order of their submission."""
         return (job for job in self.jobs.values() if not job.ended)
+
+    def begin(self, now: float) -> None:
+        """An event is taken in."""
+        self.journal.now = now
+        self.resumes, self.budget, self.hurried = self.hurried, _BUDGET, False
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether anything is left to look at."""
+        return bool(self.feed_all or self.unfed or self.hungry or self.unstaffed)
+
+    def stir(self, worker_id: WorkerId) -> None:
+        """A worker's situation changed: it must be looked at."""
+        self.hungry.setdefault(worker_id)
+        self.full.discard(worker_id)
+
+    def forget(self, worker_id: WorkerId) -> None:
+        """A worker is no longer known."""
+        for listed in (self.hungry, self.unfed, self.absent, self.limited):
+            listed.pop(worker_id, None)
+        self.full.discard(worker_id)
+        self.recover_at = None
+
+    def reconsider(self, worker: Worker) -> None:
+        """Whether a worker may be given work changed: its posts are placed anew."""
+        self.full.discard(worker.id)
+        self.recover_at = None
+        for job in self.active_jobs():
+            for post in job.posts.get(worker.id, ()):
+                job.roster.place(post)
+
+    def reweigh(self, worker: Worker) -> None:
+        """How much a worker can do changed."""
+        self.full.discard(worker.id)
+        self.recover_at = None
+        for job in self.active_jobs():
+            for post in job.posts.get(worker.id, ()):
+                if post.crew is not None:
+                    post.crew.weigh(post)
+
+    def spend(self, cost: int) -> bool:
+        """Use up some of what may be done for one event; whether there is anything left."""
+        self.budget -= cost
+        if self.budget > 0:
+            return True
+        self.hurried = True
+        return False
 
     def restaff_all(self) -> None:
         """The workers changed: every job looks at its posts anew."""
@@ -139,6 +201,7 @@ class Records:
             self.revoke(attempt)
         job.unfinished.clear()
         job.waiting.clear()
+        job.roster.close()
         job.source_ready = False
         job.kept = state is JobState.FAILED
         self.feed_all = True
@@ -154,7 +217,8 @@ class Records:
         attempt.probe = post.pace_fps is None
         attempt.speculative = speculative
         attempt.fallback = post.candidate.fallback or (post.crew is not None and post.crew.stand_in)
-        segment.live[attempt.epoch] = attempt
+        segment.live[attempt.epoch] = job.live[attempt.epoch] = attempt
+        job.frames_held += len(attempt.frames)
         segment.tried += 1
         if segment.state is SegmentState.PENDING:
             segment.move(SegmentState.ASSIGNED)
@@ -211,6 +275,11 @@ class Records:
         self.journal.segment(job.id, segment.frames.first)
         self.effects.append(JobChanged(job.id))
 
+    def held(self, attempt: Attempt, more_frames: int) -> None:
+        """An attempt has so many frames more (or fewer) to encode than before."""
+        if not attempt.trial:
+            self.jobs[attempt.job_id].frames_held += more_frames
+
     def revoke(self, attempt: Attempt) -> None:
         """Take an attempt back from its worker, because another one counts or none does."""
         self.effects.append(RevokeAttempt(attempt.epoch, attempt.worker_id))
@@ -218,6 +287,7 @@ class Records:
 
     def end(self, attempt: Attempt, end: AttemptEnd, error: ErrorReport | None = None) -> None:
         """Take a live attempt out of every record."""
+        self.held(attempt, -attempt.frames_left if attempt.holds_slot else 0)
         attempt.move(AttemptState.ENDED)
         attempt.end, attempt.error, attempt.ended_at = end, error, self.journal.now
         self.journal.attempt(attempt)
@@ -227,10 +297,11 @@ class Records:
         worker, job = self.workers[attempt.worker_id], self.jobs[attempt.job_id]
         worker.attempts.pop(attempt.epoch, None)
         worker.settle()
-        self.hungry.setdefault(worker.id)
+        self.stir(worker.id)
         if attempt.trial:
             del job.trials[attempt.epoch]
         else:
             del job.segments[attempt.frames.first].live[attempt.epoch]
+            del job.live[attempt.epoch]
         committed = end is AttemptEnd.COMMITTED
         self.effects.append(DiscardAttempt(attempt.epoch, attempt.job_id, committed))

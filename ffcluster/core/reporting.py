@@ -16,9 +16,22 @@ from ffcluster.core.worker import Worker
 
 
 def job_view(
-    job: Job, now: float, *, segments: bool = False, most_shares: int | None = None
+    job: Job,
+    now: float,
+    *,
+    slowdown: float = 1.0,
+    segments: bool = False,
+    most_shares: int | None = None,
 ) -> JobView:
-    """Describe one job; with every segment if `segments`, with at most `most_shares` shares."""
+    """Describe one job.
+
+    Args:
+        job: The job.
+        now: The coordinator's time.
+        slowdown: How many times longer it takes because of other jobs.
+        segments: Whether every segment is described, too.
+        most_shares: The most workers that are described, or None: all.
+    """
     live = [attempt for s in job.unfinished.values() for attempt in s.live.values()]
     running = [attempt for attempt in live if attempt.state is AttemptState.RUNNING]
     # Of two attempts at one segment, the one that is further counts.
@@ -28,7 +41,7 @@ def job_view(
     done = job.frames_committed + partial
     fps = sum(_pace_fps(job, attempt) for attempt in running)
     summary = job.summary
-    ahead = forecast(job, done, fps)
+    ahead = forecast(job, done, fps, slowdown)
     return JobView(
         id=job.id,
         state=job.state.value,
@@ -59,6 +72,7 @@ def job_view(
         predicted_size_bytes=ahead.size_bytes,
         ended_at=job.ended_at,
         share_count=len(job.shares),
+        source_uploaded=job.source.uploaded,
     )
 
 

@@ -165,6 +165,7 @@ def _add_segment(job: Job, entry: SegmentEntry, attempts: dict[Epoch, AttemptEnt
         for failure in entry.failures
     ]
     job.segments[frames.first] = segment
+    job.losses += segment.losses
     job.frontier = frames.stop
     if segment.state is SegmentState.COMMITTED:
         assert entry.committed is not None  # noqa: S101 - stored together with the state
@@ -210,7 +211,9 @@ def _revive(records: Records, entry: AttemptEntry) -> None:
     records.attempts[attempt.epoch] = attempt
     records.workers[attempt.worker_id].attempts[attempt.epoch] = attempt
     job = records.jobs[attempt.job_id]
-    job.segments[attempt.frames.first].live[attempt.epoch] = attempt
+    job.segments[attempt.frames.first].live[attempt.epoch] = job.live[attempt.epoch] = attempt
+    if attempt.holds_slot:
+        job.frames_held += attempt.frames_left
 
 
 def begin_anew(job: Job, now: float) -> None:

@@ -5,7 +5,8 @@ Which failures count is decided in `judgement`, how long a rest is in `quarantin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from ffcluster.core import quarantine
@@ -25,6 +26,7 @@ class Rests:
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self._wakes: Sequence[float] = ()
 
     def suspect(self, attempt: Attempt, segment: Segment, error: ErrorReport, now: float) -> None:
         """Count a failure against the device that it happened on."""
@@ -81,7 +83,7 @@ class Rests:
     def forgive(self, job_id: JobId) -> None:
         """A job failed everywhere: no device rests for that any longer."""
         for worker in self._records.workers.values():
-            if quarantine.forgive(worker.quarantines, job_id):
+            if worker.quarantines and quarantine.forgive(worker.quarantines, job_id):
                 self._ended(worker)
 
     def pardon(self, worker: Worker) -> None:
@@ -90,13 +92,41 @@ class Rests:
             worker.quarantines.clear()
             self._ended(worker)
 
-    def recover(self, worker: Worker, now: float) -> None:
+    def recover_all(self, now: float) -> None:
+        """Let those have more again whose time has come."""
+        records = self._records
+        if records.recover_at is None:
+            self._find_out()
+        if records.recover_at is not None and records.recover_at <= now:
+            for worker_id in list(records.limited):
+                self._recover(records.workers[worker_id], now)
+            records.recover_at = None
+
+    def wakes(self) -> Sequence[float]:
+        """When something changes with time alone for those that may be given work."""
+        if self._records.recover_at is None:
+            self._find_out()
+        return self._wakes
+
+    def _find_out(self) -> None:
+        """Work out what is kept until a limit or a rest changes."""
+        limited = [self._records.workers[worker_id] for worker_id in self._records.limited]
+        for worker in limited:
+            if not worker.restricted:
+                del self._records.limited[worker.id]
+        self._wakes = [due for worker in limited if worker.available for due in worker.wakes()]
+        self._records.recover_at = min(
+            (due for worker in limited for due in worker.recoveries()), default=math.inf
+        )
+
+    def _recover(self, worker: Worker, now: float) -> None:
         """Let a worker have more again when its time has come."""
         if quarantine.recover(worker.quarantines, now):
             self._changed(worker)
         if worker.recover(now):
+            self._records.reweigh(worker)
             self._records.effects.append(WorkerChanged(worker.id))
-        self._records.hungry.setdefault(worker.id)
+        self._records.stir(worker.id)
         if not worker.restricted:
             self._records.limited.pop(worker.id, None)
 
@@ -107,6 +137,7 @@ class Rests:
     def _changed(self, worker: Worker) -> None:
         """Somebody rests, or does so no more: every job looks at who is left."""
         self._records.journal.worker(worker.id)
+        self._records.reconsider(worker)
         self._records.feed_all = True
         self._records.restaff_all()
         self._records.effects.append(WorkerChanged(worker.id))

@@ -8,16 +8,16 @@ the choice open as long as possible without ever letting the slot run dry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import attrs
 
-from ffcluster.core.crews import Post
+from ffcluster.core.crews import Post, Strength
 from ffcluster.core.job import Job
-from ffcluster.core.model import Epoch
 from ffcluster.core.planning import min_segment_frames
 from ffcluster.core.segment import Attempt, AttemptState, Segment
-from ffcluster.core.worker import RUNNING_LOAD
+from ffcluster.core.worker import PREFETCH_LEAD_S, RUNNING_LOAD
 
 # A slot's next segment is this part of its fair share of what is left.
 _SHARE = 0.5
@@ -25,8 +25,6 @@ _SHARE = 0.5
 MIN_ENCODE_S, MAX_ENCODE_S = 2.0, 30.0
 # Length of a segment, in seconds of film, where a single slot encodes everything.
 LONE_SEGMENT_S = 120.0
-# Give the next attempt when the running one has about this long to go: time to cut and to fetch.
-PREFETCH_LEAD_S = 4.0
 # A second attempt pays off when it would end in less than this part of the first one's rest.
 _SPECULATE_BELOW = 0.5
 _SPECULATE_MARGIN_S = 3.0
@@ -42,8 +40,20 @@ def team(job: Job) -> list[Post]:
     regular: list[Post] = []
     standing_in: list[Post] = []
     for crew in job.crews:
-        (standing_in if crew.stand_in else regular).extend(p for p in crew.posts if p.available)
+        (standing_in if crew.stand_in else regular).extend(p for p in crew.posts if p in crew.ready)
     return regular or standing_in
+
+
+def manned(job: Job) -> bool:
+    """Whether anybody may be given segments now."""
+    return any(crew.ready for crew in job.crews)
+
+
+def strength(job: Job) -> Strength:
+    """What all posts that may be given segments now can do together."""
+    regular = [crew.strength for crew in job.crews if crew.ready and not crew.stand_in]
+    standing_in = [crew.strength for crew in job.crews if crew.ready and crew.stand_in]
+    return sum(regular or standing_in, Strength())
 
 
 def works(post: Post, job: Job) -> bool:
@@ -52,32 +62,7 @@ def works(post: Post, job: Job) -> bool:
         return False
     if not post.crew.stand_in:
         return True
-    return not any(p.available for c in job.crews if not c.stand_in for p in c.posts)
-
-
-@attrs.frozen
-class Strength:
-    """What all posts that may work on a job can do together.
-
-    Attributes:
-        slots: Attempts that may run at once.
-        known_fps: Frames per second of those slots whose rate is known.
-        unknown_slots: Slots whose rate is not known.
-    """
-
-    slots: int
-    known_fps: float
-    unknown_slots: int
-
-    @classmethod
-    def of(cls, job: Job) -> Strength:
-        """Add up the posts of a job."""
-        paces = [(slots(post), post.pace_fps) for post in team(job)]
-        return cls(
-            sum(count for count, _ in paces),
-            sum(count * pace for count, pace in paces if pace is not None),
-            sum(count for count, pace in paces if pace is None),
-        )
+    return not any(crew.ready for crew in job.crews if not crew.stand_in)
 
 
 @attrs.frozen
@@ -123,9 +108,7 @@ def wanted_frames(
     most = own * MAX_ENCODE_S * caution
     least = max(own * MIN_ENCODE_S, min_segment_frames(job.summary))
     total_rate = strength.known_fps + own * strength.unknown_slots
-    live = [a for segment in job.unfinished.values() for a in segment.live.values()]
-    encoding = sum(len(a.frames) - a.frames_done for a in live if a.holds_slot)
-    ends_in_s = (job.uncarved + encoding) / max(total_rate, own)
+    ends_in_s = (job.uncarved + job.frames_held) / max(total_rate, own)
     fair_frames = own * max(0.0, ends_in_s - _free_in_s(post, own))
     half = fair_frames * _SHARE * caution
     if half >= least:
@@ -141,19 +124,26 @@ def _free_in_s(post: Post, rate: float) -> float:
     return min(a.remaining_s(rate) or 0.0 for a in held)
 
 
-def retry_for(post: Post, job: Job, now: float) -> Segment | None:
-    """The first segment to give again that `post` may have now, or None.
+def due(job: Job, now: float) -> list[Segment]:
+    """The segments to give again whose time has come, in the film's order."""
+    waiting = [segment for segment in job.waiting.values() if segment.not_before <= now]
+    waiting.sort(key=lambda segment: segment.frames.first)
+    return waiting
+
+
+def retry_for(post: Post, job: Job, waiting: Iterable[Segment]) -> Segment | None:
+    """The first segment of `waiting` that still waits and that `post` may have, or None.
 
     A segment that failed here is left to another post as long as there is another on which it
     did not fail.
     """
     others: list[Post] | None = None
-    for segment in sorted(job.waiting.values(), key=lambda s: s.frames.first):
-        if segment.not_before > now:
+    for segment in waiting:
+        if job.waiting.get(segment.frames.first) is not segment:
             continue
-        failed_on = segment.failed_on
-        if post.key in failed_on:
+        if segment.failures and post.key in segment.failed_on:
             others = team(job) if others is None else others
+            failed_on = segment.failed_on
             if any(p.key not in failed_on for p in others):
                 continue
         return segment
@@ -172,19 +162,65 @@ def prefetch_due(post: Post) -> bool:
     return waiting < falling_free
 
 
-def stealable(post: Post, job: Job) -> Attempt | None:
+@attrs.define
+class Tail:
+    """The live attempts of a job of which all is given, those first that most is gained by.
+
+    Attributes:
+        offered: Those that did not begin, the longest first.
+        left_alone: Those of workers that are away, with most to do first.
+        late: Those that a second attempt may overtake, with the seconds they have to go.
+    """
+
+    offered: deque[Attempt]
+    left_alone: Sequence[Attempt]
+    late: Sequence[tuple[float, Attempt]]
+
+    @classmethod
+    def of(cls, job: Job) -> Tail:
+        """Look at all live attempts of a job."""
+        alone = [
+            attempt
+            for segment in job.unfinished.values()
+            if len(segment.live) == 1
+            for attempt in segment.live.values()
+        ]
+        offered = [a for a in alone if a.state is AttemptState.OFFERED]
+        offered.sort(key=lambda a: -len(a.frames))
+        left_alone = [a for a in alone if a.holds_slot and _away(a, job)]
+        left_alone.sort(key=lambda a: -a.frames_left)
+        late = [(_rest_s(a, job), a) for a in alone if a.state is AttemptState.RUNNING]
+        late = [entry for entry in late if entry[0] * _SPECULATE_BELOW > _SPECULATE_MARGIN_S]
+        late.sort(key=lambda entry: -entry[0])
+        return cls(deque(offered), left_alone, late)
+
+
+def _rest_s(attempt: Attempt, job: Job) -> float:
+    """Seconds until an attempt's encoder is done; 0 where that is not known."""
+    if attempt.fps:
+        return attempt.remaining_s(None) or 0.0
+    post = job.post(attempt.post_key)
+    return attempt.remaining_s(post.pace_fps if post else None) or 0.0
+
+
+def _may_overtake(post: Post, attempt: Attempt, job: Job) -> bool:
+    """Whether `post` may make what `attempt` is making alone."""
+    segment = job.unfinished.get(attempt.frames.first)
+    if segment is None or len(segment.live) != 1 or attempt.epoch not in segment.live:
+        return False
+    if (attempt.worker_id, attempt.device) == (post.worker.id, post.device):
+        return False
+    return not segment.failures or post.key not in segment.failed_on
+
+
+def stealable(post: Post, job: Job, tail: Tail) -> Attempt | None:
     """An attempt that waits behind another at some other post while `post` is idle."""
-    candidates = [
-        attempt
-        for segment in job.unfinished.values()
-        for attempt in segment.live.values()
-        if attempt.state is AttemptState.OFFERED
-        and not _same_place(attempt, post)
-        and _waits(attempt, job)
-        and len(segment.live) == 1
-        and post.key not in segment.failed_on
-    ]
-    return max(candidates, key=lambda a: len(a.frames), default=None)
+    while tail.offered and not _waits(tail.offered[0], job):
+        tail.offered.popleft()
+    for attempt in tail.offered:
+        if _may_overtake(post, attempt, job) and _waits(attempt, job):
+            return attempt
+    return None
 
 
 def pays_off_to_try(job: Job, trial_frames: int) -> bool:
@@ -200,69 +236,41 @@ def pays_off_to_try(job: Job, trial_frames: int) -> bool:
     return sum(waiting) > trial_frames
 
 
-def _same_place(attempt: Attempt, post: Post) -> bool:
-    return (attempt.worker_id, attempt.device) == (post.worker.id, post.device)
-
-
 def _waits(attempt: Attempt, job: Job) -> bool:
+    if attempt.state is not AttemptState.OFFERED:
+        return False
     post = job.post(attempt.post_key)
-    return post is not None and post.worker.load_on(attempt.device) > RUNNING_LOAD
+    if post is None or len(post.worker.attempts) < 2:
+        return False
+    return post.worker.overloaded(attempt.device)
 
 
-def overdue(post: Post, job: Job, rate_of: dict[Epoch, float | None]) -> Attempt | None:
+def overdue(post: Post, job: Job, tail: Tail) -> Attempt | None:
     """The running attempt that a second attempt at idle `post` would overtake by most, or None.
 
     Args:
         post: An idle post with a known rate.
         job: The job, with nothing left to carve or to give again.
-        rate_of: Known slot rate of each live attempt's post.
+        tail: Its live attempts.
     """
     own = post.pace_fps
     if own is None:
         return None
-    best: tuple[float, Attempt] | None = None
-    for segment in job.unfinished.values():
-        if len(segment.live) != 1 or post.key in segment.failed_on:
-            continue
-        (attempt,) = segment.live.values()
-        if _same_place(attempt, post) or attempt.state is not AttemptState.RUNNING:
-            continue
-        rest = attempt.remaining_s(rate_of.get(attempt.epoch))
+    for rest_s, attempt in tail.late:
         ours = len(attempt.frames) / own + _SPECULATE_MARGIN_S
-        if rest is None or ours >= rest * _SPECULATE_BELOW:
-            continue
-        if best is None or rest > best[0]:
-            best = (rest, attempt)
-    return best[1] if best else None
+        if ours < rest_s * _SPECULATE_BELOW and _may_overtake(post, attempt, job):
+            return attempt
+    return None
 
 
-def orphaned(post: Post, job: Job) -> Attempt | None:
+def orphaned(post: Post, job: Job, tail: Tail) -> Attempt | None:
     """The attempt with most left to do whose worker is away, for idle `post` to overtake; or None.
 
     Its worker may yet come back with it in time: whichever result is there first counts.
     """
-    left_alone = [
-        attempt
-        for segment in job.unfinished.values()
-        for attempt in segment.live.values()
-        if len(segment.live) == 1 and attempt.holds_slot and post.key not in segment.failed_on
-    ]
-    return max(
-        (attempt for attempt in left_alone if _away(attempt, job)),
-        key=lambda a: len(a.frames) - a.frames_done,
-        default=None,
-    )
+    return next((a for a in tail.left_alone if _may_overtake(post, a, job)), None)
 
 
 def _away(attempt: Attempt, job: Job) -> bool:
     post = job.post(attempt.post_key)
     return post is not None and not post.worker.present
-
-
-def rates(job: Job, attempts: Iterable[Attempt]) -> dict[Epoch, float | None]:
-    """Known slot rate of each attempt's post."""
-    found: dict[Epoch, float | None] = {}
-    for attempt in attempts:
-        post = job.post(attempt.post_key)
-        found[attempt.epoch] = post.pace_fps if post else None
-    return found

@@ -21,7 +21,7 @@ from ffcluster.core.model import (
 )
 from ffcluster.core.timeline import FrameRange
 from ffcluster.core.transition import TransitionTable
-from ffcluster.errors import ErrorReport
+from ffcluster.errors import Code, ErrorReport
 
 
 class SegmentState(enum.StrEnum):
@@ -169,6 +169,11 @@ class Attempt:
         """Whether the worker still has work to do for it."""
         return self.state in (AttemptState.OFFERED, AttemptState.RUNNING)
 
+    @property
+    def frames_left(self) -> int:
+        """Frames that it still has to encode."""
+        return len(self.frames) - self.frames_done
+
     def remaining_s(self, rate_fps: float | None) -> float | None:
         """Seconds until its encoder is done at its own pace, or at `rate_fps`; None: unknown."""
         rate = self.fps or rate_fps
@@ -204,6 +209,11 @@ class Segment:
     def move(self, target: SegmentState) -> None:
         """Go to `target`, or raise `InvalidTransition`."""
         self.state = SEGMENT_MOVES.check(f"segment {self.frames}", self.state, target)
+
+    @property
+    def losses(self) -> int:
+        """Failures that are attempts lost with their workers."""
+        return sum(1 for failure in self.failures if failure.error.code is Code.WORKER_LOST)
 
     @property
     def failed_on(self) -> frozenset[PostKey]:

@@ -5,12 +5,15 @@ Gives no segments: `assignment` does, to those who were chosen here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from ffcluster.core import scheduling
+from ffcluster.core.answers import Answers
 from ffcluster.core.crews import (
+    IN_TRIAL,
     Crew,
     Joins,
+    Kind,
     Post,
     PostState,
     best_first,
@@ -29,8 +32,6 @@ from ffcluster.core.rests import why_resting
 from ffcluster.core.worker import Worker
 from ffcluster.errors import Code, ErrorReport
 
-_IN_TRIAL = (PostState.WANTED, PostState.TRYING)
-
 
 class Staffing:
     """Decides who works on which job, on behalf of the cluster's state."""
@@ -38,14 +39,18 @@ class Staffing:
     def __init__(self, records: Records, judge: Judge) -> None:
         self._records = records
         self._judge = judge
+        self._answers = Answers(judge)
 
     # --- start ---------------------------------------------------------------------------------
 
     def start_jobs(self, now: float) -> None:
         """Start every job that only waited for enough workers."""
         for job in list(self._records.active_jobs()):
-            if job.state is JobState.WAITING_FOR_CLIENTS and not (job.started or job.paused):
-                self._start(job, now)
+            if job.state is not JobState.WAITING_FOR_CLIENTS or job.started or job.paused:
+                continue
+            if not self._records.spend(1):
+                return
+            self._start(job, now)
 
     def _start(self, job: Job, now: float) -> None:
         if not job.source_ready:
@@ -67,13 +72,13 @@ class Staffing:
             return
         if job.not_before > now:
             return
-        judged: dict[tuple[Capability, ...], tuple[Candidate, ...]] = {}
+        able, usable = False, self._answers.candidates(job.spec, _video(job))
         for worker in ready:
-            offered = worker.facts.capabilities
-            if offered not in judged:
-                judged[offered] = self._candidates(job, offered)
-            self._enrol(job, worker, judged[offered], awaited=True)
-        if not any(judged.values()):
+            candidates = usable(worker.facts.capabilities)
+            able = able or bool(candidates)
+            self._enrol(job, worker, candidates, awaited=True)
+        records.spend(len(ready))
+        if not able:
             self._cannot_start(job, [c for w in ready for c in w.facts.capabilities], now)
             return
         job.single_segment = job.spec.profile.needs_single_segment or (
@@ -100,20 +105,13 @@ class Staffing:
         job.not_before = now + policy.retry_delay_s
         self._records.wait(job, answer.message)
 
-    def _candidates(self, job: Job, offered: Sequence[Capability]) -> tuple[Candidate, ...]:
-        answer = self._judge.candidates(job.spec, _video(job), offered)
-        if isinstance(answer, ErrorReport):
-            return ()
-        allowed = job.spec.fallback is Fallback.ALLOW
-        return tuple(c for c in answer if allowed or not c.fallback)
-
     def worker_joined(self, worker: Worker) -> None:
         """A worker opened a session: it gets a post in every job that it can do."""
         for job in self._records.active_jobs():
             if job.started:
                 # Also while it is joined: a result may be lost, and must be made again then.
-                offered = worker.facts.capabilities
-                self._enrol(job, worker, self._candidates(job, offered), awaited=False)
+                usable = self._answers.candidates(job.spec, _video(job))
+                self._enrol(job, worker, usable(worker.facts.capabilities), awaited=False)
         self._records.restaff_all()
 
     def _enrol(
@@ -129,10 +127,14 @@ class Staffing:
         posts = tuple(known.get(post.capability, post) for post in fresh)
         for post, anew in zip(posts, fresh, strict=True):
             post.awaited, post.benchmarked_fps = awaited, anew.benchmarked_fps
+            post.roster = job.roster
             self._recognise(job, post)
-        for gone in set(job.posts.get(worker.id, ())) - set(posts):
-            if gone.crew is not None:
-                gone.crew.posts.remove(gone)
+            post.placed()
+        gone = [post for post in job.posts.get(worker.id, ()) if post not in posts]
+        for post in gone:
+            if post.crew is not None:
+                post.crew.posts.remove(post)
+        job.roster.drop(gone)
         job.posts[worker.id] = posts
 
     def _recognise(self, job: Job, post: Post) -> None:
@@ -152,7 +154,7 @@ class Staffing:
     def staff_jobs(self, now: float) -> None:
         """Look at every job whose posts changed."""
         records = self._records
-        while records.unstaffed:
+        while records.unstaffed and records.spend(1):
             job = records.jobs.get(records.unstaffed.popitem()[0])
             if job is not None and not job.ended and job.started and job.source_ready:
                 self._staff(job, now)
@@ -164,30 +166,29 @@ class Staffing:
         if not job.crews:
             self._choose(job, now)
         else:
-            self._enlist_outsiders(job)
-            self._try_latecomers(job)
+            self._look_at_others(job)
         if job.crews and not job.ended:
             self._stand_in(job)
         self._records.journal.job(job)
 
     def _dissolve(self, job: Job) -> None:
         """Before anything was committed, a crew that is gone binds nobody."""
-        if job.segments_committed or any(s.live for s in job.unfinished.values()):
+        if job.segments_committed or job.live:
             return
-        available = [post for post in job.every_post() if post.available]
-        if not available or any(post.crew is not None for post in available):
+        if not job.roster.available or job.roster.working:
             return
         for crew in job.crews:
             for post in crew.posts:
-                post.crew = None
+                post.leave()
         job.crews.clear()
 
     def _choose(self, job: Job, now: float) -> None:
         """Choose the crew, after the trials that this takes."""
-        posts = [post for post in job.every_post() if post.available]
-        if any(post.awaited and post.state in _IN_TRIAL for post in posts):
+        if job.roster.awaited:
             # Nothing is decided before the last answer, and there may be a thousand.
             return
+        posts = list(job.roster.available)
+        self._records.spend(len(posts))
         posts = [post for post in posts if not post.candidate.fallback] or posts
         if not posts and any(post.rests for post in job.every_post()):
             # They come back; `why_waiting` says when.
@@ -208,7 +209,7 @@ class Staffing:
             self._appoint(job, [_crew(posts)])
             return
         self._want(posts)
-        if any(post.awaited and post.state in _IN_TRIAL for post in posts):
+        if any(post in job.roster.awaited for post in posts):
             return
         known = [post for post in posts if post.state is PostState.KNOWN]
         if known:
@@ -227,7 +228,7 @@ class Staffing:
         for crew in crews:
             crew.stand_in = stand_in or all(post.candidate.fallback for post in crew.posts)
             for post in crew.posts:
-                post.crew = crew
+                post.enlist(crew)
         job.crews.extend(crews)
         job.reason = ""
         self._records.feed_all = True
@@ -258,39 +259,86 @@ class Staffing:
 
     # --- those who come later ------------------------------------------------------------------
 
+    def _look_at_others(self, job: Job) -> None:
+        """Find a use for posts that take no part; only what changed is looked at."""
+        roster, context = job.roster, self._context(job)
+        if context != roster.context:
+            roster.context = context
+            roster.changed = dict.fromkeys(job.posts)
+            self._records.spend(len(job.posts))
+        self._enlist_outsiders(job)
+        self._try_latecomers(job)
+        roster.changed.clear()
+        if self._context(job) != context:
+            self._records.unstaffed.setdefault(job.id)
+
     def _enlist_outsiders(self, job: Job) -> None:
         """Take in posts whose kind has become known, where they fit."""
-        outsiders = [p for p in job.every_post() if p.available and p.crew is None]
         if job.single_segment:
-            for post in outsiders:
+            free = [p for p in self._of_changed(job, job.roster.available) if p.crew is None]
+            for post in free:
                 self._join(job.crews[0], post)
             return
-        known = [post for post in outsiders if post.state is PostState.KNOWN]
-        for post in best_first(known):
-            self._enlist(job, post)
+        # Of a thousand that are alike one is looked at, unless the crews change meanwhile.
+        useless: set[tuple[Capability, Kind | None, bool]] = set()
+        joins = self._joins(job)
+        for post in best_first(self._of_changed(job, job.roster.outsiders)):
+            alike = (post.capability, post.kind, post.candidate.fallback)
+            if alike in useless or (not job.spec.mix and _device_serves(job, post)):
+                continue
+            if self._enlist(job, post, joins):
+                useless.clear()
+            else:
+                useless.add(alike)
 
-    def _enlist(self, job: Job, post: Post) -> None:
+    def _of_changed(self, job: Job, listed: Mapping[Post, None]) -> list[Post]:
+        """Those of some available posts that belong to workers that changed."""
+        changed = job.roster.changed
+        if len(changed) > len(listed):
+            return [post for post in listed if post.worker.id in changed]
+        return [
+            post for worker_id in changed for post in job.posts.get(worker_id, ()) if post in listed
+        ]
+
+    def _context(self, job: Job) -> Hashable:
+        """What decides, beside a post itself and its worker, whether the job has a use for it."""
+        crews = tuple(
+            (
+                crew.stand_in,
+                len(crew.kinds),
+                len(crew.capabilities),
+                not crew.kinds and _left_nothing(crew),
+            )
+            for crew in job.crews
+        )
+        # Looking at all attempts is left out where nobody could be tried anyway.
+        pays_off = bool(job.uncarved or job.waiting) or (
+            bool(job.roster.untried)
+            and scheduling.pays_off_to_try(job, self._records.policy.trial_frames)
+        )
+        return crews, _regulars_gone(job), pays_off
+
+    def _enlist(self, job: Job, post: Post, joins: Joins) -> bool:
+        """Find a crew for a post; whether there was one."""
         regular = [crew for crew in job.crews if not crew.stand_in]
         standing_in = [crew for crew in job.crews if crew.stand_in]
-        if not job.spec.mix and _device_serves(job, post):
-            return
-        joins = self._joins(job)
         fitting: list[Crew] = []
         if not post.candidate.fallback:
             fitting = [c for c in regular if c.admits(post, joins) or _left_nothing(c)]
             kind = post.kind
             if not fitting and job.spec.mix and kind and kind.shape in (c.shape for c in regular):
                 self._appoint(job, [_crew([post])])
-                return
+                return True
         if not fitting and (not regular or (_regulars_gone(job) and _may_stand_in(post))):
             fitting = [crew for crew in standing_in if crew.admits(post, joins)]
         if fitting:
             self._join(fitting[0], post)
+        return bool(fitting)
 
     def _join(self, crew: Crew, post: Post) -> None:
         crew.take(post)
-        post.crew = crew
-        self._records.feed_all = True
+        post.enlist(crew)
+        self._records.stir(post.worker.id)
 
     def _try_latecomers(self, job: Job) -> None:
         """Want trials of posts on devices where nobody works for the job yet."""
@@ -299,11 +347,8 @@ class Staffing:
         only_stand_ins = all(crew.stand_in for crew in job.crews)
         fresh = [
             post
-            for post in job.every_post()
-            if post.available
-            and post.crew is None
-            and post.state is PostState.UNTRIED
-            and (only_stand_ins or not post.candidate.fallback)
+            for post in self._of_changed(job, job.roster.untried)
+            if only_stand_ins or not post.candidate.fallback
         ]
         trial_frames = self._records.policy.trial_frames
         if not fresh or not scheduling.pays_off_to_try(job, trial_frames):
@@ -314,22 +359,17 @@ class Staffing:
         ours = {name for crew in job.crews for name in crew.encoders}
         ordered = best_first(fresh)
         ordered.sort(key=lambda post: post.capability.encoder not in ours)
-        busy = {
-            (p.worker.id, p.device)
-            for p in job.every_post()
-            if p.available and (p.crew is not None or p.state in _IN_TRIAL)
-        }
-        wanted = one_per_device(ordered)
-        self._want([post for post in wanted if (post.worker.id, post.device) not in busy])
+        self._want([post for post in one_per_device(ordered) if not _is_busy(job, post)])
 
     def _stand_in(self, job: Job) -> None:
         """Let software work where a job's hardware is gone, if the job allows it."""
         if not _needs_stand_in(job):
             return
-        able = [p for p in job.every_post() if p.available and _may_stand_in(p)]
+        able = [post for post in job.roster.available if _may_stand_in(post)]
+        self._records.spend(len(able))
         able = worth_trying(able)
         self._want(able)
-        if any(post.state in _IN_TRIAL and post.not_before == 0.0 for post in able):
+        if any(post.state in IN_TRIAL and post.not_before == 0.0 for post in able):
             return
         known = [post for post in able if post.state is PostState.KNOWN and self._fits(job, post)]
         if known:
@@ -347,8 +387,9 @@ class Staffing:
 
     def why_waiting(self, job: Job) -> str:
         """Why a job that was started has nobody to work on it, in words."""
-        mine = [post for crew in job.crews for post in crew.posts]
-        resting = why_resting(mine if job.crews else job.every_post())
+        # Whoever rests is limited, and few are.
+        limited = [p for w in self._records.limited for p in job.posts.get(w, ())]
+        resting = why_resting(p for p in limited if p.crew is not None or not job.crews)
         if resting:
             return resting
         if not job.crews:
@@ -357,8 +398,8 @@ class Staffing:
         missing = f"no connected worker has {names}"
         if not _needs_stand_in(job):
             return missing
-        able = [p for p in job.every_post() if p.available and _may_stand_in(p)]
-        if any(post.state in _IN_TRIAL for post in able):
+        able = [post for post in job.roster.available if _may_stand_in(post)]
+        if any(post.state in IN_TRIAL for post in able):
             return f"{missing}; software is being tried"
         carried = self._judge.carries_mixture(job.spec)
         if able and carried:
@@ -368,13 +409,17 @@ class Staffing:
     # --- helpers -------------------------------------------------------------------------------
 
     def _want(self, posts: Sequence[Post]) -> None:
-        for post in posts:
-            if post.state is PostState.UNTRIED:
-                post.move(PostState.WANTED)
-                self._records.feed_all = True
+        fresh = [post for post in posts if post.state is PostState.UNTRIED]
+        for post in fresh:
+            post.move(PostState.WANTED)
+        workers = {post.worker.id for post in fresh}
+        if len(workers) == 1:
+            self._records.stir(workers.pop())
+        elif fresh:
+            self._records.feed_all = True
 
     def _joins(self, job: Job) -> Joins:
-        return lambda one, other: self._judge.joins(job.spec, one, other)
+        return self._answers.joins(job.spec)
 
 
 def _video(job: Job) -> VideoFormat:
@@ -397,6 +442,16 @@ def _device_serves(job: Job, post: Post) -> bool:
     )
 
 
+def _is_busy(job: Job, post: Post) -> bool:
+    """Whether a device works for the job already, or may after a trial."""
+    return any(
+        other.available
+        and (other.crew is not None or other.state in IN_TRIAL)
+        and other.device == post.device
+        for other in job.posts.get(post.worker.id, ())
+    )
+
+
 def _left_nothing(crew: Crew) -> bool:
     """Whether nobody of a crew is there, and it is not known what it writes: it binds nobody."""
     return not crew.kinds and not any(post.worker.present for post in crew.posts)
@@ -412,10 +467,9 @@ def _regulars_gone(job: Job) -> bool:
     return (
         job.spec.fallback is Fallback.ALLOW
         and any(crew.hardware for crew in regular)
-        and not any(post.available for crew in regular for post in crew.posts)
+        and not any(crew.ready for crew in regular)
     )
 
 
 def _needs_stand_in(job: Job) -> bool:
-    standing_in = [post for crew in job.crews if crew.stand_in for post in crew.posts]
-    return _regulars_gone(job) and not any(post.available for post in standing_in)
+    return _regulars_gone(job) and not any(crew.ready for crew in job.crews if crew.stand_in)

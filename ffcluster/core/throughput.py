@@ -15,7 +15,7 @@ SETTLED_AFTER_S = 1.0
 _WEIGHT_OF_NEWEST = 0.5
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class RateKey:
     """Jobs with equal keys are taken to encode at the same rate on the same worker."""
 

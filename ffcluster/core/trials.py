@@ -43,7 +43,9 @@ class Trials:
             self._forget(post, post.not_before)
         elif error.code is Code.ENCODER_BUSY:
             self._records.limited.setdefault(post.worker.id)
-            if post.worker.refused(post.device, now):
+            believed = post.worker.refused(post.device, now)
+            self._records.reweigh(post.worker)
+            if believed:
                 self._forget(post, now + policy.retry_delay_s)
             else:
                 post.refuse(error.message)
@@ -74,9 +76,9 @@ class Trials:
         return post if post.state is PostState.TRYING else None
 
     def _forget(self, post: Post, not_before: float) -> None:
-        post.move(PostState.UNTRIED)
         post.awaited = False
         post.not_before = not_before
+        post.move(PostState.UNTRIED)
 
 
 def _of_surroundings(error: ErrorReport) -> bool:

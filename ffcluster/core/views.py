@@ -89,6 +89,9 @@ class JobView:
         predicted_size_bytes: Size of the video by the bytes per committed frame, or None.
         ended_at: When it ended, on the same clock, or None.
         share_count: Workers that took part; `shares` may be cut to those that did most.
+        source_uploaded: Whether a client sent the source, rather than naming a file.
+        source_kept_until: Until when the uploaded source of an ended job stays at most, on the
+            same clock; None where it is gone, or where nothing was uploaded.
     """
 
     id: str
@@ -120,6 +123,8 @@ class JobView:
     predicted_size_bytes: int | None = None
     ended_at: float | None = None
     share_count: int = 0
+    source_uploaded: bool = False
+    source_kept_until: float | None = None
 
     @property
     def ended(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -21,9 +22,15 @@ from ffcluster.core.segment import Attempt, AttemptState
 from ffcluster.core.throughput import RateKey, Throughput
 from ffcluster.core.transition import TransitionTable
 
+if TYPE_CHECKING:
+    from ffcluster.core.crews import Post
+
 # Work that a device may hold, in units of "every slot busy": one running, one waiting behind it.
-RUNNING_LOAD = Fraction(1)
-PREFETCH_LOAD = Fraction(2)
+RUNNING_LOAD = 1
+PREFETCH_LOAD = 2
+
+# Give the next attempt when the running one has about this long to go: time to cut and to fetch.
+PREFETCH_LEAD_S = 4.0
 
 # A device that said it was full gets one slot back after so long without saying it again.
 RECOVERY_S = 60.0
@@ -113,6 +120,8 @@ class Worker:
         lease_until: When what it holds is given again, while it is absent.
         limits: Devices that said that they are full; without an entry a device is open.
         quarantines: How places have been doing that failed lately, see `quarantine`.
+        wanted: Its posts that are about to be tried, of all jobs.
+        working: Its posts that work with a crew, of all jobs.
     """
 
     id: WorkerId
@@ -126,6 +135,8 @@ class Worker:
     rates: dict[RateKey, Throughput] = attrs.field(factory=dict)
     limits: dict[str, DeviceLimit] = attrs.field(factory=dict)
     quarantines: quarantine.Quarantines = attrs.field(factory=dict)
+    wanted: dict[Post, None] = attrs.field(factory=dict, repr=False)
+    working: dict[Post, None] = attrs.field(factory=dict, repr=False)
     segments_done: int = 0
     frames_done: int = 0
     failures: int = 0
@@ -151,9 +162,28 @@ class Worker:
 
     def load_on(self, device: str) -> Fraction:
         """Share of a device that its attempts claim; 1 is every slot busy."""
+        return Fraction(*self._claimed(device))
+
+    def _claimed(self, device: str) -> tuple[int, int]:
+        """Numerator and denominator of the load on a device; fractions of Python are slow."""
         limit = self.limit(device)
-        least = Fraction(1, limit) if limit else Fraction(0)
-        return sum((max(a.unit, least) for a in self.held_on(device)), Fraction(0))
+        above, below = 0, 1
+        for attempt in self.attempts.values():
+            if attempt.device != device or not attempt.holds_slot:
+                continue
+            slots = max(1, attempt.capability.slots)
+            if limit:
+                slots = min(slots, limit)
+            if slots == below:
+                above += 1
+            else:
+                above, below = above * slots + below, below * slots
+        return above, below
+
+    def overloaded(self, device: str) -> bool:
+        """Whether something on a device waits behind what runs there."""
+        above, below = self._claimed(device)
+        return above > below
 
     def limit(self, device: str) -> int | None:
         """Attempts that a device may run at once because it said that it is full, or None."""
@@ -162,39 +192,67 @@ class Worker:
 
     def slots(self, capability: Capability) -> int:
         """Attempts that may run at once with `capability` now."""
-        if self.resting(capability):
-            return 0
-        if quarantine.on_probation(self.quarantines, capability):
-            return 1
+        if self.quarantines:
+            if self.resting(capability):
+                return 0
+            if quarantine.on_probation(self.quarantines, capability):
+                return 1
         limit = self.limit(capability.device)
         return capability.slots if limit is None else min(capability.slots, limit)
 
     def resting(self, capability: Capability) -> quarantine.Quarantine | None:
         """Why `capability` is given nothing because something kept failing, or None."""
-        return quarantine.resting(self.quarantines, capability)
+        return quarantine.resting(self.quarantines, capability) if self.quarantines else None
 
     def _is_tested(self, capability: Capability) -> bool:
         """Whether an attempt is live that shall show whether `capability` works again."""
+        if not self.quarantines:
+            return False
         place = quarantine.Place.of(capability)
         return quarantine.on_probation(self.quarantines, capability) and any(
             quarantine.Place.of(a.capability) == place for a in self.attempts.values()
         )
 
-    def has_room(self, capability: Capability, load: Fraction, now: float) -> bool:
+    def is_packed(self, device: str) -> bool:
+        """Whether nothing more may even wait on a device."""
+        above, below = self._claimed(device)
+        return above >= PREFETCH_LOAD * below
+
+    def has_room(self, capability: Capability, load: int, now: float) -> bool:
         """Whether one more attempt with `capability` keeps its device within `load`."""
         if self.resting(capability) or self._is_tested(capability):
             return False
         device = capability.device
         known = self.limits.get(device)
-        unit = capability.unit
+        slots = max(1, capability.slots)
         if known is not None:
             if known.closed_until > now:
                 return False
             if known.slots is not None:
                 # The worker starts what its own slots have room for: behind a limit nothing waits.
                 load = min(load, RUNNING_LOAD)
-                unit = max(unit, Fraction(1, known.slots))
-        return self.load_on(device) + unit <= load
+                slots = min(slots, known.slots)
+        above, below = self._claimed(device)
+        return above * slots + below <= load * below * slots
+
+    def may_take(self) -> bool:
+        """Whether any of its devices has room now or shortly; False holds until it changes."""
+        if not self.attempts:
+            return True
+        return any(self._has_space(device) for device in self._devices())
+
+    def _devices(self) -> dict[str, None]:
+        return dict.fromkeys(c.device for c in self.facts.capabilities)
+
+    def _has_space(self, device: str) -> bool:
+        above, below = self._claimed(device)
+        if above < below:
+            return True
+        held = self.held_on(device)
+        running = [a for a in held if a.state is AttemptState.RUNNING]
+        # Of one that did not tell its pace each job has its own opinion.
+        ending = sum(1 for a in running if not a.fps or a.frames_left / a.fps <= PREFETCH_LEAD_S)
+        return len(held) - len(running) < ending
 
     def refused(self, device: str, now: float) -> bool:
         """A device said that it is full; whether that may be called back-pressure this time."""
@@ -234,9 +292,13 @@ class Worker:
 
     def wakes(self) -> Iterable[float]:
         """When its limits and rests change with time alone."""
+        yield from self.recoveries()
+        yield from (known.closed_until for known in self.limits.values())
+
+    def recoveries(self) -> Iterable[float]:
+        """When it may have more again than its limits and rests leave it."""
         yield from quarantine.wakes(self.quarantines)
         for known in self.limits.values():
-            yield known.closed_until
             if known.slots is not None:
                 yield known.changed_at + RECOVERY_S
 

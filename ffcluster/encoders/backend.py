@@ -210,7 +210,7 @@ class Backend(Protocol):
     ) -> Sequence[BenchmarkCommand]:
         """The commands that measure `task`, one for each of its sessions; all run at once.
 
-        `benchmarking.standard_benchmark` does what nearly every backend needs.
+        `benchmarking.StandardBenchmarks` has what nearly every backend needs.
 
         Raises:
             InvalidOption: See `arguments`.
@@ -223,7 +223,7 @@ class Backend(Protocol):
         """What the outcomes of `benchmark`'s commands say, in the same order.
 
         A diagnosis of `Trouble.BUSY` means that the device cannot take as many sessions. See
-        `benchmarking.standard_measured`.
+        `benchmarking.StandardBenchmarks`.
         """
 
     def joins(self, one: Capability, other: Capability, profile: Profile) -> bool | None:

@@ -98,69 +98,76 @@ class BenchmarkOutcome:
         return self.frames > 0 and (self.outcome.timed_out or self.outcome.returncode == 0)
 
 
-def standard_benchmark(
-    backend: Backend, build: FfmpegBuild, capability: Capability, task: BenchmarkTask
-) -> Sequence[BenchmarkCommand]:
-    """Encode the clip with what `Backend.arguments` says, in every session alike.
+class StandardBenchmarks:
+    """`Backend.benchmark` and `Backend.measured` as nearly every backend needs them.
 
-    Raises:
-        InvalidOption: See `Backend.arguments`.
-        UnsupportedOption: See `Backend.arguments`.
+    A backend inherits them, and overrides what is different with it.
     """
-    arguments = backend.arguments(
-        build,
-        capability,
-        task.profile,
-        task.video,
-        threads=capability.threads,
-        hardware_decode=task.hardware_decode and capability.hardware_decode,
-    )
-    # Frames are numbered anew: where the clip begins again its own times may go back.
-    renumber = f"setpts=N/({task.frame_rate_fps:.6f}*TB)"
-    chain = (renumber, *arguments.context_filters, *arguments.filters)
-    argv = (
-        *_QUIET,
-        *arguments.global_args,
-        "-noautorotate",
-        *arguments.input_args,
-        *task.input_args,
-        *("-map", "0:v:0", "-an", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"),
-        *("-vf", ",".join(chain)),
-        *build.fps_mode_args,
-        *arguments.output_args,
-        *task.output_args,
-    )
-    return (BenchmarkCommand(argv),) * task.sessions
 
+    __slots__ = ()
 
-def standard_measured(
-    backend: Backend,
-    capability: Capability,
-    task: BenchmarkTask,
-    outcomes: Sequence[BenchmarkOutcome],
-) -> Measurement | Diagnosis:
-    """Add up what all sessions encoded; the first session that failed decides instead."""
-    failed = next((o for o in outcomes if not o.worked), None)
-    if failed is not None or not outcomes:
-        return _failure(backend, capability, task, failed)
-    frames = sum(o.frames for o in outcomes)
-    fps = frames / max(max(o.elapsed_s for o in outcomes), 1e-3)
-    sizes = [o for o in outcomes if o.size_bytes is not None]
-    size_bytes = sum(o.size_bytes or 0 for o in sizes)
-    film_s = sum(o.frames for o in sizes) / task.frame_rate_fps
-    return Measurement(
-        encoder=capability.encoder,
-        device=capability.device,
-        preset=task.preset,
-        width=task.video.width,
-        height=task.video.height,
-        fps=fps,
-        speed=fps / task.frame_rate_fps,
-        sessions=task.sessions,
-        session_fps=((task.sessions, fps),),
-        bitrate_bps=8 * size_bytes / film_s if film_s else 0.0,
-        ffmpeg=capability.ffmpeg,
-    )
+    def benchmark(
+        self: Backend, build: FfmpegBuild, capability: Capability, task: BenchmarkTask
+    ) -> Sequence[BenchmarkCommand]:
+        """Encode the clip with what `Backend.arguments` says, in every session alike.
+
+        Raises:
+            InvalidOption: See `Backend.arguments`.
+            UnsupportedOption: See `Backend.arguments`.
+        """
+        arguments = self.arguments(
+            build,
+            capability,
+            task.profile,
+            task.video,
+            threads=capability.threads,
+            hardware_decode=task.hardware_decode and capability.hardware_decode,
+        )
+        # Frames are numbered anew: where the clip begins again its own times may go back.
+        renumber = f"setpts=N/({task.frame_rate_fps:.6f}*TB)"
+        chain = (renumber, *arguments.context_filters, *arguments.filters)
+        argv = (
+            *_QUIET,
+            *arguments.global_args,
+            "-noautorotate",
+            *arguments.input_args,
+            *task.input_args,
+            *("-map", "0:v:0", "-an", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"),
+            *("-vf", ",".join(chain)),
+            *build.fps_mode_args,
+            *arguments.output_args,
+            *task.output_args,
+        )
+        return (BenchmarkCommand(argv),) * task.sessions
+
+    def measured(
+        self: Backend,
+        capability: Capability,
+        task: BenchmarkTask,
+        outcomes: Sequence[BenchmarkOutcome],
+    ) -> Measurement | Diagnosis:
+        """Add up what all sessions encoded; the first session that failed decides instead."""
+        failed = next((o for o in outcomes if not o.worked), None)
+        if failed is not None or not outcomes:
+            return _failure(self, capability, task, failed)
+        frames = sum(o.frames for o in outcomes)
+        fps = frames / max(max(o.elapsed_s for o in outcomes), 1e-3)
+        sizes = [o for o in outcomes if o.size_bytes is not None]
+        size_bytes = sum(o.size_bytes or 0 for o in sizes)
+        film_s = sum(o.frames for o in sizes) / task.frame_rate_fps
+        return Measurement(
+            encoder=capability.encoder,
+            device=capability.device,
+            preset=task.preset,
+            width=task.video.width,
+            height=task.video.height,
+            fps=fps,
+            speed=fps / task.frame_rate_fps,
+            sessions=task.sessions,
+            session_fps=((task.sessions, fps),),
+            bitrate_bps=8 * size_bytes / film_s if film_s else 0.0,
+            ffmpeg=capability.ffmpeg,
+        )
 
 
 def _failure(
@@ -195,6 +202,5 @@ __all__ = [
     "BenchmarkCommand",
     "BenchmarkOutcome",
     "BenchmarkTask",
-    "standard_benchmark",
-    "standard_measured",
+    "StandardBenchmarks",
 ]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import attrs
 
 from ffcluster.core.media import VideoFormat
-from ffcluster.core.model import Capability, Measurement
+from ffcluster.core.model import Capability
 from ffcluster.core.profile import Profile
 from ffcluster.encoders.backend import (
     API_VERSION,
@@ -31,13 +31,7 @@ from ffcluster.encoders.backend import (
     Probe,
     ProbeOutcome,
 )
-from ffcluster.encoders.benchmarking import (
-    BenchmarkCommand,
-    BenchmarkOutcome,
-    BenchmarkTask,
-    standard_benchmark,
-    standard_measured,
-)
+from ffcluster.encoders.benchmarking import StandardBenchmarks
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.hardware_decode import DeviceDecode, Size, scaled_size
 from ffcluster.encoders.hardware_order import HardwareOrder
@@ -70,7 +64,7 @@ _TEN_BIT_PROFILES = frozenset({"high10", "main10"})
 
 
 @attrs.frozen(kw_only=True)
-class HardwareBackend:
+class HardwareBackend(StandardBenchmarks):
     """A family of hardware encoders.
 
     Attributes:
@@ -171,18 +165,6 @@ class HardwareBackend:
         except FfclusterError as error:
             return str(error)
         return None
-
-    def benchmark(
-        self, build: FfmpegBuild, capability: Capability, task: BenchmarkTask
-    ) -> Sequence[BenchmarkCommand]:
-        """See `Backend.benchmark`."""
-        return standard_benchmark(self, build, capability, task)
-
-    def measured(
-        self, capability: Capability, task: BenchmarkTask, outcomes: Sequence[BenchmarkOutcome]
-    ) -> Measurement | Diagnosis:
-        """See `Backend.measured`."""
-        return standard_measured(self, capability, task, outcomes)
 
     def rank(self, capability: Capability, profile: Profile) -> int:
         """Every hardware encoder stands above the software encoders."""

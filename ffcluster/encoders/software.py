@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import attrs
 
 from ffcluster.core.media import VideoFormat
-from ffcluster.core.model import Capability, Measurement
+from ffcluster.core.model import Capability
 from ffcluster.core.profile import Profile
 from ffcluster.encoders.backend import (
     API_VERSION,
@@ -23,13 +23,7 @@ from ffcluster.encoders.backend import (
     Probe,
     ProbeOutcome,
 )
-from ffcluster.encoders.benchmarking import (
-    BenchmarkCommand,
-    BenchmarkOutcome,
-    BenchmarkTask,
-    standard_benchmark,
-    standard_measured,
-)
+from ffcluster.encoders.benchmarking import StandardBenchmarks
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.hookspecs import hookimpl
 from ffcluster.encoders.picture import picture_for
@@ -57,7 +51,7 @@ _DECODES = ("software encoders decode on the CPU as well",)
 
 
 @attrs.frozen
-class SoftwareBackend:
+class SoftwareBackend(StandardBenchmarks):
     """Encoders that run on the CPU."""
 
     name: str = "software"
@@ -155,18 +149,6 @@ class SoftwareBackend:
         except FfclusterError as error:
             return str(error)
         return None
-
-    def benchmark(
-        self, build: FfmpegBuild, capability: Capability, task: BenchmarkTask
-    ) -> Sequence[BenchmarkCommand]:
-        """See `Backend.benchmark`."""
-        return standard_benchmark(self, build, capability, task)
-
-    def measured(
-        self, capability: Capability, task: BenchmarkTask, outcomes: Sequence[BenchmarkOutcome]
-    ) -> Measurement | Diagnosis:
-        """See `Backend.measured`."""
-        return standard_measured(self, capability, task, outcomes)
 
     def rank(self, capability: Capability, profile: Profile) -> int:
         """See `Backend.rank`."""

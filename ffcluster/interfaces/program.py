@@ -19,6 +19,7 @@ from ffcluster.interfaces.supervision import Supervision
 
 EXIT_OK = 0
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 
 
 class Program(service.MultiService):
@@ -108,7 +109,7 @@ def coordinator_program(reactor: Any, settings: Any) -> Program:
     or, told to stop after its film, when a job failed.
     """
     from ffcluster.services.clock import keep_steady
-    from ffcluster.services.coordinator import CoordinatorService
+    from ffcluster.services.coordinator.service import CoordinatorService
 
     keep_steady(reactor)
     program = Program(reactor)
@@ -127,7 +128,7 @@ def worker_program(reactor: Any, settings: Any) -> Program:
     persistent ends with the code it gives when its connection fails or is lost.
     """
     from ffcluster.services.clock import keep_steady
-    from ffcluster.services.worker import WorkerService
+    from ffcluster.services.worker.service import WorkerService
 
     keep_steady(reactor)
     program = Program(reactor)

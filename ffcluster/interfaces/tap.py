@@ -1,16 +1,17 @@
 """Options and service makers of `twistd ffcluster-server` and `twistd ffcluster-worker`.
 
-The options themselves are tables in `ffcluster.services.config`; this module turns them into
-twistd's form and builds the processes. `ffcluster server` and `ffcluster worker` use it too.
+The options themselves are tables in `ffcluster.services.settings.config`; this module turns them
+into twistd's form and builds the processes. `ffcluster server` and `ffcluster worker` use it too.
 """
 
 from __future__ import annotations
 
+import difflib
 import getopt
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,16 +21,21 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from ffcluster.errors import FfclusterError
-from ffcluster.interfaces.program import Program, coordinator_program, worker_program
-from ffcluster.services.config import (
+from ffcluster.interfaces.program import (
+    EXIT_USAGE,
+    Program,
+    coordinator_program,
+    worker_program,
+)
+from ffcluster.services.logs import DEFAULT_FORMAT, filtered, log_observer
+from ffcluster.services.settings.config import (
     ServerSettings,
     WorkerSettings,
     load_server_settings,
     load_worker_settings,
 )
-from ffcluster.services.logs import DEFAULT_FORMAT, filtered, log_observer
-from ffcluster.services.options import SERVER_OPTIONS, WORKER_OPTIONS, Option
-from ffcluster.services.values import BOOLEAN_WORDS
+from ffcluster.services.settings.options import SERVER_OPTIONS, WORKER_OPTIONS, Option
+from ffcluster.services.settings.values import BOOLEAN_WORDS
 
 
 def _help(option: Option) -> str:
@@ -69,12 +75,27 @@ class TableOptions(usage.Options):
         self.given: dict[str, object] = {}
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse the arguments; a problem with any of them is a `usage.UsageError`."""
+        """Parse the arguments.
+
+        Raises:
+            usage.UsageError: There is a problem with any of them.
+            SystemExit: The same under twistd, which would show its whole help before the problem.
+        """
+        try:
+            self._parse(options)
+        except usage.UsageError as error:
+            if not self._twistd:
+                raise
+            print(f"Error: {error}", file=sys.stderr)
+            print(f"See: twistd {self._twistd.subCommand} --help", file=sys.stderr)
+            raise SystemExit(EXIT_USAGE) from error
+
+    def _parse(self, options: Sequence[str] | None) -> None:
         arguments = self._explicit_booleans(sys.argv[1:] if options is None else list(options))
         try:
             found, positional = getopt.gnu_getopt(arguments, self.shortOpt, self.longOpt)
         except getopt.GetoptError as error:
-            raise usage.UsageError(str(error)) from error
+            raise usage.UsageError(self._mistake(error)) from error
         repeatable = {option.name for option in self.table if option.repeatable}
         for flag, value in found:
             name = flag.lstrip("-")
@@ -88,6 +109,20 @@ class TableOptions(usage.Options):
             for flag, value in found
         ]
         super().parseOptions([*flat, "--", *positional])  # type: ignore[no-untyped-call]
+
+    def _mistake(self, error: getopt.GetoptError) -> str:
+        """What is wrong with an option, in a sentence."""
+        name = error.opt
+        known = sorted(option.rstrip("=") for option in self.longOpt)
+        meant = [option for option in known if option.startswith(name)]
+        if name in known:
+            return f"--{name} {'needs a' if f'{name}=' in self.longOpt else 'takes no'} value."
+        if len(name) == 1:
+            return f"There is no option -{name}."
+        if len(meant) > 1:
+            return f"--{name} may be any of {', '.join(f'--{option}' for option in meant)}."
+        near = difflib.get_close_matches(name, known, 1) or [o for o in known if name in o]
+        return f"There is no option --{name}.{f' Did you mean --{near[0]}?' if near else ''}"
 
     def _explicit_booleans(self, arguments: Sequence[str]) -> list[str]:
         """Give every boolean its value: `--exactly`, `--exactly false`, `--no-exactly`."""
@@ -128,7 +163,7 @@ class TableOptions(usage.Options):
             raise usage.UsageError("twistd --syslog takes text only: leave out --log-format.")
 
     @property
-    def _twistd(self) -> Mapping[str, Any]:
+    def _twistd(self) -> Any:
         """The options of twistd itself; none where it does not run this program."""
         return getattr(self, "parent", None) or {}
 

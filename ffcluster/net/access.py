@@ -70,7 +70,7 @@ class Caller:
 
 
 class Doorkeeper(Protocol):
-    """Knows the tokens; see `ffcluster.services.tokens`."""
+    """Knows the tokens; see `ffcluster.services.keeping.tokens`."""
 
     def caller(self, authorization: str | None) -> Caller | None:
         """Who shows this Authorization header; None: nobody who may come in."""

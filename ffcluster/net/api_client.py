@@ -10,22 +10,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     HTTPConnectionPool,
-    RequestTransmissionFailed,
     ResponseDone,
-    ResponseFailed,
-    ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IResponse
-from zope.interface import implementer
+from twisted.web.iweb import IResponse
 
 from ffcluster import __version__
 from ffcluster.errors import (
@@ -42,6 +38,7 @@ from ffcluster.errors import (
     Unreachable,
 )
 from ffcluster.net.address import CoordinatorAddress
+from ffcluster.net.asking import BROKEN, MemoryBody
 from ffcluster.net.patience import bounded
 from ffcluster.net.sse import EventParser, ServerEvent
 from ffcluster.net.tokens import authorization
@@ -52,38 +49,7 @@ _CONNECT_LIMIT_S = 10.0
 _ANSWER_LIMIT_S = 60.0
 # Heartbeats come every 15 s; a stream that says nothing for longer than three is lost.
 _STREAM_SILENCE_S = 45.0
-_BROKEN = (
-    ConnectError,
-    ConnectionLost,
-    DNSLookupError,
-    ResponseFailed,
-    ResponseNeverReceived,
-    RequestTransmissionFailed,
-    OSError,
-)
 Query = Mapping[str, str | int | float | None]
-
-
-@implementer(IBodyProducer)
-class _Body:
-    """A request's body, which is in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.length = len(data)
-
-    def startProducing(self, consumer: Any) -> Deferred[None]:
-        consumer.write(self._data)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """Nothing to pause: all was handed over."""
-
-    def resumeProducing(self) -> None:
-        """Nothing to resume."""
-
-    def stopProducing(self) -> None:
-        """Nothing to stop."""
 
 
 class _Collector(Protocol):
@@ -260,7 +226,7 @@ class ApiClient:
         response.deliverBody(collector)
         try:
             data: bytes = await bounded(self._reactor, collector.done, _ANSWER_LIMIT_S)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise _gone(error) from None
         return data
 
@@ -278,7 +244,7 @@ class ApiClient:
             headers["Idempotency-Key"] = key
         if body is not None:
             headers["Content-Type"] = "application/json"
-        producer = None if body is None else _Body(json.dumps(body).encode())
+        producer = None if body is None else MemoryBody(json.dumps(body).encode())
         given = {name: str(value) for name, value in (query or {}).items() if value is not None}
         url = self._address.http_url(PREFIX + path + (f"?{urlencode(given)}" if given else ""))
         asking = self._agent.request(
@@ -286,7 +252,7 @@ class ApiClient:
         )
         try:
             response: IResponse = await bounded(self._reactor, asking, _ANSWER_LIMIT_S)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise _gone(error, self._address) from None
         if response.code < 300:
             return response

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -15,15 +15,11 @@ from twisted.web import http
 from twisted.web.client import (
     Agent,
     HTTPConnectionPool,
-    RequestTransmissionFailed,
     ResponseDone,
-    ResponseFailed,
-    ResponseNeverReceived,
     readBody,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IResponse
-from zope.interface import implementer
+from twisted.web.iweb import IResponse
 
 from ffcluster import __version__
 from ffcluster.errors import (
@@ -36,6 +32,7 @@ from ffcluster.errors import (
     Unreachable,
 )
 from ffcluster.net.address import CoordinatorAddress
+from ffcluster.net.asking import BROKEN, MemoryBody
 from ffcluster.net.bulk_files import FetchedFile, SentFile
 from ffcluster.net.patience import bounded
 from ffcluster.net.ranges import Block, digest_header
@@ -55,41 +52,10 @@ _REJECTIONS = 2
 _SILENCE_LIMIT_S = 60.0
 _SLOWEST_BYTES_PER_S = 4096
 _WRITE_BYTES = 2**20
-_BROKEN = (
-    ConnectError,
-    ConnectionLost,
-    DNSLookupError,
-    ResponseFailed,
-    ResponseNeverReceived,
-    RequestTransmissionFailed,
-    OSError,
-)
 
 
 class _Rejected(TransferFailed):
     """The coordinator got other bytes than were announced, or at another place."""
-
-
-@implementer(IBodyProducer)
-class _Bytes:
-    """A request body that is in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.length = len(data)
-
-    def startProducing(self, consumer: Any) -> Deferred[None]:
-        consumer.write(self._data)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """Nothing to pause: the one block was handed over."""
-
-    def resumeProducing(self) -> None:
-        """Nothing to resume."""
-
-    def stopProducing(self) -> None:
-        """Nothing to stop."""
 
 
 class _FileReceiver(Protocol):
@@ -226,7 +192,7 @@ class BulkClient:
             error: Exception | None = None
             try:
                 await self._fetch_stretch(path, target, written)
-            except (*_BROKEN, Unreachable) as broken:
+            except (*BROKEN, Unreachable) as broken:
                 error = broken
             if target.offset < size_bytes:
                 tries = 0 if target.offset > before else tries + 1
@@ -303,7 +269,7 @@ class BulkClient:
                 await in_thread(self._reactor, source.restart)
                 error, (offset, whole) = rejected, await self._offset(path)
                 tries = -1  # it counts as a rejection
-            except (*_BROKEN, Unreachable) as broken:
+            except (*BROKEN, Unreachable) as broken:
                 error, (offset, whole) = broken, await self._offset(path)
             if on_bytes is not None:
                 on_bytes(offset, source.size_bytes)
@@ -320,20 +286,20 @@ class BulkClient:
         headers = {"Content-Range": block.header}
         if source.sha256 is not None:
             headers["Repr-Digest"] = digest_header(source.sha256)
-        response = await self._request("PUT", path, headers, _Bytes(data))
+        response = await self._request("PUT", path, headers, MemoryBody(data))
         await readBody(response)
         return _upload_state(response)
 
     async def _offset(self, path: str) -> tuple[int, bool]:
         try:
             response = await self._request("HEAD", path, {})
-        except (*_BROKEN, Unreachable):
+        except (*BROKEN, Unreachable):
             return 0, False
         await readBody(response)
         return _upload_state(response)
 
     async def _request(
-        self, method: str, path: str, headers: dict[str, str], body: _Bytes | None = None
+        self, method: str, path: str, headers: dict[str, str], body: MemoryBody | None = None
     ) -> IResponse:
         every = {**self._headers, **headers, "User-Agent": f"ffcluster/{__version__}"}
         url = self._address.http_url(path).encode()

@@ -12,11 +12,12 @@ from urllib.parse import SplitResult, parse_qs, unquote_to_bytes, urlsplit
 import attrs
 import orjson
 
-from ffcluster.errors import FfclusterError, Forbidden, Refused, Unauthorized
+from ffcluster.errors import Code, FfclusterError, Forbidden, Refused, Unauthorized
 from ffcluster.net.access import Caller, Doorkeeper, Need, Scope, need_at
 from ffcluster.net.address import is_loopback_host
 
 PROBLEM_TYPE = "application/problem+json"
+PROBLEM_URN = "urn:ffcluster:problem:"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 _LONGEST_QUERY = 8192
@@ -60,15 +61,17 @@ class Refusal:
         return head + body if with_body else head
 
     def _problem(self) -> bytes:
-        code = self.error.code.value
+        code = self.error.code
         return orjson.dumps(
             {
-                "type": f"urn:ffcluster:problem:{code}",
+                # What only HTTP knows is told by the status alone, as RFC 9457 has it.
+                "type": "about:blank" if code is Code.REFUSED else f"{PROBLEM_URN}{code.value}",
                 "title": self.status.phrase,
                 "status": self.status.value,
                 "detail": self.error.message,
                 "advice": self.error.advice,
-                "code": code,
+                "code": code.value,
+                "errors": [],
             }
         )
 
@@ -198,6 +201,12 @@ def too_long(limit_bytes: int) -> Refusal:
     )
 
 
+URI_TOO_LONG = Refusal(
+    HTTPStatus.REQUEST_URI_TOO_LONG, Refused(message="The address that is asked for is too long.")
+)
+HEADER_TOO_LONG = Refusal(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, Refused(message="A header is too long.")
+)
 LENGTH_REQUIRED = Refusal(
     HTTPStatus.LENGTH_REQUIRED, Refused(message="The length of the body must be announced.")
 )

@@ -8,6 +8,7 @@ but its status.
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred
 from twisted.internet.endpoints import (
@@ -23,12 +26,19 @@ from twisted.internet.endpoints import (
     TCP6ClientEndpoint,
     wrapClientTLS,
 )
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionClosed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.threads import deferToThread
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.web.client import URI, Agent, FileBodyProducer, ResponseFailed
+from twisted.web.client import (
+    URI,
+    Agent,
+    FileBodyProducer,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseFailed,
+)
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -42,6 +52,8 @@ _LARGEST_ANSWER = 64 * 1024
 _LONGEST_URL = 2000
 # Looking up a name takes a thread that others need too, for as long as its servers please.
 _LOOKUPS = 3
+# Each host's certificate is checked with all authorities at hand: a megabyte, and 10 ms to read.
+_HOSTS_AT_HAND = 16
 # Addresses of IPv6 that stand for one of IPv4, by their last 32 bits.
 _TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 
@@ -90,6 +102,13 @@ def check_url(url: str, *, private: bool) -> None:
         ipaddress.ip_address(host)
         if not private and not is_public(host):
             raise _bad("addresses of private networks are not allowed")
+        return
+    try:
+        host.encode("idna")
+        if parts.scheme == "https":
+            optionsForClientTLS(host)
+    except ValueError:
+        raise _bad("no host can have this name, or no certificate can be for it") from None
 
 
 def _bad(why: str) -> InvalidOption:
@@ -121,6 +140,9 @@ class Outgoing:
     private: bool = False
     resolve: Resolve = resolved
     answer_within_s: float = ANSWER_WITHIN_S
+    _secured: Callable[[str], Any] = attrs.field(
+        factory=lambda: functools.lru_cache(_HOSTS_AT_HAND)(optionsForClientTLS)
+    )
     _lookups: DeferredSemaphore = attrs.field(factory=lambda: DeferredSemaphore(_LOOKUPS))
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
@@ -134,25 +156,50 @@ class Outgoing:
         agent: Any = Agent.usingEndpointFactory(self.reactor, route)
         fields = Headers({name: [value] for name, value in headers.items()})
         fields.setRawHeaders("user-agent", [f"ffcluster/{__version__}"])
-        asked = agent.request(b"POST", url.encode("ascii"), fields, FileBodyProducer(BytesIO(body)))
-        asked.addTimeout(self.answer_within_s, self.reactor)
         try:
+            asked = agent.request(
+                b"POST", url.encode("ascii"), fields, FileBodyProducer(BytesIO(body))
+            )
+            asked.addTimeout(self.answer_within_s, self.reactor)
             response = await asked
         except FfclusterError:
             raise
         except Exception as error:
-            raise Unreachable(message=self._reason(error)) from error
+            raise Unreachable(message=self._reason(error)[:200]) from error
         finally:
             route.close()
         return int(response.code)
 
     def _reason(self, error: BaseException) -> str:
-        if isinstance(error, ResponseFailed) and error.reasons:
-            error = error.reasons[0].value or error
-        if isinstance(error, (defer.TimeoutError, defer.CancelledError)):
+        """Why nothing was answered, for the person who looks after the receiver."""
+        wrapped = (RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed)
+        cause = error
+        if isinstance(error, wrapped) and error.reasons:
+            cause = error.reasons[0].value or error
+        if isinstance(cause, (defer.TimeoutError, defer.CancelledError)):
             return f"no answer within {self.answer_within_s:g} s"
-        text = str(error) if isinstance(error, (OSError, ConnectError)) else ""
-        return (text or type(error).__name__)[:200]
+        answered = "what it answered is no HTTP" if isinstance(error, ResponseFailed) else ""
+        return _in_words(cause) or answered or type(cause).__name__
+
+
+def _in_words(error: BaseException) -> str:
+    """What a person is told; empty where there are no words for it."""
+    if isinstance(error, VerificationError):
+        return "its certificate is for another name"
+    if isinstance(error, SSL.Error):
+        said = " ".join(str(entry[-1]) for entry in (error.args or ((),))[0])
+        if "certificate verify failed" in said:
+            return "its certificate has expired, or no authority that is trusted here made it"
+        return f"no encrypted connection came about: {said}"
+    if isinstance(error, ConnectionAborted):
+        return f"its answer is longer than {_LARGEST_ANSWER // 1024} KiB"
+    if isinstance(error, ConnectionClosed):
+        return "it ended the connection without an answer"
+    if isinstance(error, UnicodeError):
+        return "its host has a name that cannot be looked up"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) if isinstance(error, ConnectError) else ""
 
 
 @implementer(IAgentEndpointFactory)
@@ -168,7 +215,7 @@ class _Route:
         plain = _CheckedEndpoint(self._outgoing, host, uri.port)
         endpoint: Any = plain
         if uri.scheme == b"https":
-            endpoint = wrapClientTLS(optionsForClientTLS(host), plain)
+            endpoint = wrapClientTLS(self._outgoing._secured(host), plain)
         return _BoundedEndpoint(endpoint, self._opened)
 
     def close(self) -> None:

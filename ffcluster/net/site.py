@@ -6,17 +6,27 @@ What is not allowed, too long or malformed is answered before its body is read.
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from ffcluster.net.access import Caller
-from ffcluster.net.door import LENGTH_REQUIRED, Door, Refusal, path_segments, too_long
+from ffcluster.net.door import (
+    HEADER_TOO_LONG,
+    LENGTH_REQUIRED,
+    URI_TOO_LONG,
+    Door,
+    Refusal,
+    path_segments,
+    too_long,
+)
 
 _LARGEST_OTHER_BODY = 64 * 1024
 # A request's headers must be whole within this time, its body within the other one plus what the
@@ -25,6 +35,7 @@ _HEADER_DEADLINE_S = 20.0
 _BODY_DEADLINE_S = 60.0
 _SLOWEST_BYTES_PER_S = 4096
 _LINGER_S = 2.0
+_REQUEST_LINE = re.compile(rb"[A-Z]+ ")
 
 
 @attrs.define
@@ -108,6 +119,17 @@ class BoundedRequest(Request):
         return too_long(limit) if (length or 0) > limit else None
 
 
+class BoundedChannel(HTTPChannel):
+    """HTTP/1.1 that says so when a line is too long, instead of just ending the connection."""
+
+    transport: Any
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse what cannot be a request, or a header, any more."""
+        refusal = URI_TOO_LONG if _REQUEST_LINE.match(line) else HEADER_TOO_LONG
+        self.transport.refuse(refusal.answer(as_problem=b" /api/" in line[:32], with_body=True))
+
+
 class CoordinatorSite(Site):
     """The coordinator's one port.
 
@@ -118,6 +140,8 @@ class CoordinatorSite(Site):
         traffic: Counts what goes in and out; None: nobody wants to know.
     """
 
+    # No factory that would also speak HTTP/2, which breaks streamed uploads.
+    protocol: Any = BoundedChannel
     requestFactory: Any = BoundedRequest
     noisy = False
 
@@ -136,7 +160,7 @@ class CoordinatorSite(Site):
         self.block_limit = block_limit
 
     def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/1.1 only: HTTP/2 would break streamed uploads."""
+        """HTTP/1.1 only."""
         return [b"http/1.1"]
 
     def log(self, request: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from ffcluster.core.media import VideoFormat
-from ffcluster.core.model import Capability, Diagnosis, Measurement
+from ffcluster.core.model import Capability, Diagnosis
 from ffcluster.core.profile import Codec, Profile
 from ffcluster.core.timeline import TimeBase
 from ffcluster.encoders.backend import (
@@ -24,13 +24,7 @@ from ffcluster.encoders.backend import (
     Probe,
     ProbeOutcome,
 )
-from ffcluster.encoders.benchmarking import (
-    BenchmarkCommand,
-    BenchmarkOutcome,
-    BenchmarkTask,
-    standard_benchmark,
-    standard_measured,
-)
+from ffcluster.encoders.benchmarking import StandardBenchmarks
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.hookspecs import hookimpl
 from ffcluster.encoders.schema import EncoderSchema
@@ -84,7 +78,7 @@ def sample_video(**changes: Any) -> VideoFormat:
 
 
 @attrs.define
-class FakeBackend:
+class FakeBackend(StandardBenchmarks):
     """A backend that does what it is told: its fields are what its methods answer with.
 
     Attributes:
@@ -141,18 +135,6 @@ class FakeBackend:
     def explain(self, capability: Capability, outcome: ProbeOutcome) -> Diagnosis | None:
         """Give `explained`."""
         return self.explained
-
-    def benchmark(
-        self, build: FfmpegBuild, capability: Capability, task: BenchmarkTask
-    ) -> Sequence[BenchmarkCommand]:
-        """See `Backend.benchmark`."""
-        return standard_benchmark(self, build, capability, task)
-
-    def measured(
-        self, capability: Capability, task: BenchmarkTask, outcomes: Sequence[BenchmarkOutcome]
-    ) -> Measurement | Diagnosis:
-        """See `Backend.measured`."""
-        return standard_measured(self, capability, task, outcomes)
 
     def joins(self, one: Capability, other: Capability, profile: Profile) -> bool | None:
         """Give `joined`."""

@@ -11,11 +11,10 @@ from ffcluster.net.access import Scope
 from ffcluster.web.catalogue import catalogue_routes
 from ffcluster.web.desk import Desk
 from ffcluster.web.jobs import job_routes
-from ffcluster.web.models import PREFIX
 from ffcluster.web.openapi import document
 from ffcluster.web.plan import plan_routes
 from ffcluster.web.resource import ApiResource
-from ffcluster.web.routing import Answer, Call, Route
+from ffcluster.web.routing import PREFIX, Answer, Call, Route
 from ffcluster.web.static_files import StaticFiles, mount_pages, page
 from ffcluster.web.status import status_routes
 from ffcluster.web.uploads import upload_routes

@@ -8,7 +8,7 @@ from ffcluster.core.profile import Profile
 from ffcluster.errors import Code, NotFound
 from ffcluster.net.access import Scope
 from ffcluster.web.desk import CatalogueDesk
-from ffcluster.web.models import NamedProfile, PluginPage, ProfilePage
+from ffcluster.web.models.catalogue import NamedProfile, PluginPage, ProfilePage
 from ffcluster.web.routing import Answer, Call, Route
 from ffcluster.web.showing import etag_of
 

@@ -1,4 +1,4 @@
-"""What the REST API needs of the coordinator; see `ffcluster.services.webdesk`."""
+"""What the REST API needs of the coordinator; see `ffcluster.services.coordinator.webdesk`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ffcluster.core.profile import Container, Profile
 from ffcluster.core.views import JobView, SegmentView, WorkerView
 from ffcluster.core.worker import Worker
 from ffcluster.net.bulk_server import Readable
-from ffcluster.web.models import Plan, Status, Upload
+from ffcluster.web.models.plans import Plan, Upload
+from ffcluster.web.models.status import Status
 from ffcluster.web.webhooks import WantedWebhook
 
 

@@ -52,7 +52,7 @@ class Filmstrip:
 
 
 class FilmDesk(Protocol):
-    """Knows films; see `ffcluster.services.pictures`."""
+    """Knows films; see `ffcluster.services.viewing.pictures`."""
 
     async def filmstrip(self, job_id: str, query: FilmstripQuery) -> Filmstrip:
         """Show a part of a job's film.

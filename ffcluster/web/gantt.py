@@ -15,6 +15,7 @@ from ffcluster.net.access import Scope
 from ffcluster.web.routing import Answer, Call, Route
 from ffcluster.web.stream import timestamp
 
+_LANE = validators.and_(validators.ge(0), validators.lt(2**31))
 _SECONDS = validators.and_(validators.ge(0.0), validators.le(1e9))
 # What a failed attempt's evidence may hold was checked by nobody.
 _MAX_WORDS, _MAX_LINES, _LONGEST = 1024, 40, 1000
@@ -28,12 +29,19 @@ class GanttQuery:
         from_s: Begin of what is shown, in seconds since the job was submitted.
         to_s: Its end; by default now, or when the job ended.
         bars: Most bars.
+        first_lane: How many lanes to pass over.
+        lanes: Most lanes; all by default.
     """
 
     from_s: float = attrs.field(default=0.0, validator=_SECONDS)
     to_s: float | None = attrs.field(default=None, validator=validators.optional(_SECONDS))
     bars: int = attrs.field(
         default=1000, validator=validators.and_(validators.ge(1), validators.le(MAX_BARS))
+    )
+    first_lane: int = attrs.field(default=0, validator=_LANE)
+    lanes: int | None = attrs.field(
+        default=None,
+        validator=validators.optional(validators.and_(validators.ge(1), validators.le(MAX_BARS))),
     )
 
 
@@ -48,6 +56,8 @@ class Gantt:
         to_s: Its end.
         lanes: The workers that did something within it, by name.
         left_out: How many more there are, for whom there were not enough bars.
+        first_lane: How many lanes were passed over.
+        lane_count: How many lanes there are altogether.
     """
 
     submitted_at: str
@@ -56,6 +66,8 @@ class Gantt:
     to_s: float
     lanes: tuple[Lane, ...]
     left_out: int = 0
+    first_lane: int = 0
+    lane_count: int = 0
 
 
 @attrs.frozen
@@ -151,7 +163,7 @@ class RunningAttempt:
 
 
 class GanttDesk(Protocol):
-    """Knows attempts; see `ffcluster.services.pictures`."""
+    """Knows attempts; see `ffcluster.services.viewing.pictures`."""
 
     async def gantt(self, job_id: str, query: GanttQuery) -> Gantt:
         """Draw the attempts of a job.

@@ -18,7 +18,8 @@ from ffcluster.net.access import Scope
 from ffcluster.web.bodies import JobChanges, NewJob
 from ffcluster.web.desk import Desk
 from ffcluster.web.gantt import number
-from ffcluster.web.models import PREFIX, Job, JobPage, SegmentDetail, SegmentPage
+from ffcluster.web.models.jobs import Job, JobPage
+from ffcluster.web.models.segments import SegmentDetail, SegmentPage
 from ffcluster.web.paging import (
     CURSOR,
     LIMIT,
@@ -30,7 +31,7 @@ from ffcluster.web.paging import (
 )
 from ffcluster.web.problems import BadRequest, Fault
 from ffcluster.web.resource import Pauses, check_match
-from ffcluster.web.routing import Answer, Call, Route, Serve
+from ffcluster.web.routing import PREFIX, Answer, Call, Route, Serve
 from ffcluster.web.showing import job_etag, job_resource, segment_detail, segment_resource
 
 _SEGMENT_STATES = ("pending", "assigned", "checking", "committed", "missing")

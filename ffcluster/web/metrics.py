@@ -15,7 +15,7 @@ log = Logger()
 
 
 class Measured(Protocol):
-    """What there is to show; see `ffcluster.services.metrics`.
+    """What there is to show; see `ffcluster.services.viewing.metrics`.
 
     Attributes:
         registry: Everything that is measured.

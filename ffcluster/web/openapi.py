@@ -20,7 +20,8 @@ import orjson
 from ffcluster import __version__
 from ffcluster.converting import to_jsonable
 from ffcluster.errors import Code
-from ffcluster.web.problems import PROBLEM_TYPE, Problem, status_of
+from ffcluster.net.door import PROBLEM_TYPE
+from ffcluster.web.problems import Problem, status_of
 from ffcluster.web.routing import Route
 
 _JSON = "application/json"
@@ -38,9 +39,11 @@ _BOUNDS = {">=": "minimum", ">": "exclusiveMinimum", "<=": "maximum", "<": "excl
 _ALWAYS = (Code.UNAUTHORIZED, Code.FORBIDDEN, Code.INTERNAL, Code.STORE_UNAVAILABLE)
 _OTHERS: Mapping[int, str] = {
     413: "The body is too long.",
+    414: "The address is too long.",
     415: "The body is of another media type than application/json.",
     416: "The range lies outside the file.",
     421: "The coordinator is not asked under this name.",
+    431: "A header is too long.",
 }
 
 
@@ -306,7 +309,7 @@ def _refusals(route: Route) -> Iterator[Code]:
 def _may(route: Route, status: int) -> bool:
     if status == 416:
         return route.name == "fetch_result"
-    return status == 421 or route.method in ("POST", "PUT", "PATCH", "DELETE")
+    return status in (414, 421, 431) or route.method in ("POST", "PUT", "PATCH", "DELETE")
 
 
 def _success(route: Route, shown: _Schemas) -> dict[str, Any]:

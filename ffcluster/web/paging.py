@@ -19,11 +19,14 @@ T = TypeVar("T")
 MOST_ITEMS = 500
 USUAL_ITEMS = 50
 _LONGEST_CURSOR = 1500
+_LONGEST_NAME = 200
 
 Key = tuple[str | int | float, ...]
 
 LIMIT: Any = validators.and_(validators.ge(1), validators.le(MOST_ITEMS))
 CURSOR: Any = validators.optional(validators.max_len(_LONGEST_CURSOR))
+# What a list is narrowed down to; a longer one is no name of anything.
+NAME: Any = validators.optional(validators.max_len(_LONGEST_NAME))
 
 
 @attrs.frozen

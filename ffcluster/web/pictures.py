@@ -73,7 +73,7 @@ class PreviewQuery:
 
 
 class PictureDesk(Protocol):
-    """Has pictures taken; see `ffcluster.services.pictures`."""
+    """Has pictures taken; see `ffcluster.services.viewing.pictures`."""
 
     async def thumbnail(self, job_id: str, frame: int, height: int) -> bytes:
         """A frame of a job's film, or one a little before it, as JPEG.

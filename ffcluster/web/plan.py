@@ -7,7 +7,7 @@ from ffcluster.net.access import Scope
 from ffcluster.web.bodies import NewJob
 from ffcluster.web.desk import Desk
 from ffcluster.web.jobs import requested
-from ffcluster.web.models import Plan
+from ffcluster.web.models.plans import Plan
 from ffcluster.web.routing import Answer, Call, Route
 
 

@@ -8,9 +8,7 @@ from http import HTTPStatus
 import attrs
 
 from ffcluster.errors import Code, ErrorReport, FfclusterError
-
-PROBLEM_TYPE = "application/problem+json"
-_URN = "urn:ffcluster:problem:"
+from ffcluster.net.door import PROBLEM_URN
 
 # What is wrong with a source, a setting or a file is wrong with what was asked for.
 _STATUS = {
@@ -117,4 +115,4 @@ def _problem(
         phrase = HTTPStatus(status).phrase
         return Problem("about:blank", phrase, status, detail, advice, code.value, faults)
     title = code.value.replace("_", " ").capitalize()
-    return Problem(f"{_URN}{code.value}", title, status, detail, advice, code.value, faults)
+    return Problem(f"{PROBLEM_URN}{code.value}", title, status, detail, advice, code.value, faults)

@@ -74,7 +74,7 @@ class JobReport:
 
 
 class ReportDesk(Protocol):
-    """Collects what a report tells; see `ffcluster.services.pictures`."""
+    """Collects what a report tells; see `ffcluster.services.viewing.pictures`."""
 
     async def report(self, job_id: str) -> JobReport:
         """All about a job that is over.

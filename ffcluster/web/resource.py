@@ -21,11 +21,11 @@ from twisted.web.server import NOT_DONE_YET, Request
 from ffcluster.converting import in_words, to_jsonable
 from ffcluster.errors import FfclusterError, NotFound, Stale, Unauthorized
 from ffcluster.net.access import Caller
+from ffcluster.net.door import PROBLEM_TYPE
 from ffcluster.web.bodies import Empty
-from ffcluster.web.models import PREFIX
-from ffcluster.web.problems import PROBLEM_TYPE, BadRequest, Fault, HttpRefusal, problem_of
+from ffcluster.web.problems import BadRequest, Fault, HttpRefusal, problem_of
 from ffcluster.web.reading import read_body, read_query
-from ffcluster.web.routing import TAKEN, Answer, Call, Route, Taken
+from ffcluster.web.routing import PREFIX, TAKEN, Answer, Call, Route, Taken
 
 log = Logger()
 
@@ -36,6 +36,8 @@ _MOST_PARAMETERS = 50
 # What opens a link; the door has looked at it.
 _TICKET = "ticket"
 _SLICE_S = 0.005
+# Members that hold most of an answer: of pages, of films, of Gantt charts.
+_LISTS = ("items", "buckets", "lanes")
 # Where what a route says begins in a path, which begins with a slash itself.
 _DEPTH = PREFIX.count("/") + 1
 
@@ -287,16 +289,18 @@ def to_json(value: Any) -> bytes:
 
 
 async def encode(value: Any, reactor: Any) -> bytes:
-    """An attrs object as JSON; of a page item by item, letting others go on in between."""
-    items = getattr(value, "items", None)
-    if not isinstance(items, tuple):
+    """An attrs object as JSON; a long list item by item, letting others go on in between."""
+    name = next((one for one in _LISTS if isinstance(getattr(value, one, None), tuple)), None)
+    if name is None:
         return to_json(value)
     pause, parts = Pauses(reactor), []
-    for item in items:
+    for item in getattr(value, name):
         parts.append(to_json(item))
         await pause.due()
-    rest = to_json(attrs.evolve(value, items=()))
-    return rest.replace(b'"items":[]', b'"items":[' + b",".join(parts) + b"]", 1)
+    before, empty, after = to_json(attrs.evolve(value, **{name: ()})).partition(
+        b'"%s":[]' % name.encode()
+    )
+    return before + empty[:-1] + b",".join(parts) + b"]" + after
 
 
 class Pauses:

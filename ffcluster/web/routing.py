@@ -11,6 +11,9 @@ from twisted.web.server import Request
 from ffcluster.errors import Code
 from ffcluster.net.access import Caller, Scope
 
+# Under which every route of the API is found.
+PREFIX = "/api/v1"
+
 
 @attrs.frozen
 class Call:

@@ -10,19 +10,10 @@ from ffcluster.core.timeline import FrameRange
 from ffcluster.core.views import JobView, SegmentView, ShareView, WorkerView
 from ffcluster.errors import ErrorReport
 from ffcluster.web.gantt import AttemptError
-from ffcluster.web.models import (
-    PREFIX,
-    Borders,
-    Frames,
-    Job,
-    JobShare,
-    Outcome,
-    Quarantine,
-    Segment,
-    SegmentAttempt,
-    SegmentDetail,
-    Worker,
-)
+from ffcluster.web.models.jobs import Borders, Frames, Job, JobShare, Outcome
+from ffcluster.web.models.segments import Segment, SegmentAttempt, SegmentDetail
+from ffcluster.web.models.workers import Quarantine, Worker
+from ffcluster.web.routing import PREFIX
 from ffcluster.web.stream import timestamp
 
 
@@ -38,7 +29,9 @@ def etag_of(*parts: object) -> str:
 
 def job_etag(view: JobView) -> str:
     """The version of a job: another one when what can be done with it changed, not its progress."""
-    return etag_of(view.id, view.state, view.priority, view.paused, view.ended_at)
+    return etag_of(
+        view.id, view.state, view.priority, view.paused, view.ended_at, view.source_kept_until
+    )
 
 
 def job_resource(view: JobView) -> Job:
@@ -84,6 +77,8 @@ def job_resource(view: JobView) -> Job:
         outcome=None if view.outcome is None else _outcome(view.outcome),
         submitted_at=timestamp(view.submitted_at),
         ended_at=moment(view.ended_at),
+        source_uploaded=view.source_uploaded,
+        source_kept_until=moment(view.source_kept_until),
         etag=job_etag(view),
         links=_links(view.id),
     )

@@ -1,18 +1,23 @@
-"""The route `/status`: the cluster as a whole."""
+"""The routes `/status` and `/me`: the cluster as a whole, and what the caller may do with it."""
 
 from __future__ import annotations
 
 from ffcluster.net.access import Scope
 from ffcluster.web.desk import ClusterDesk
-from ffcluster.web.models import Status
+from ffcluster.web.models.status import Me, Status
 from ffcluster.web.routing import Answer, Call, Route
 
 
 def status_routes(desk: ClusterDesk) -> tuple[Route, ...]:
-    """The route `/status`."""
+    """The routes `/status` and `/me`."""
 
     async def show(call: Call) -> Answer:
         return Answer(await desk.fresh_status())
+
+    async def show_me(call: Call) -> Answer:
+        caller = call.caller
+        scopes = tuple(scope for scope in Scope if caller.scope.opens(scope))
+        return Answer(Me(caller.name, caller.scope, scopes, caller.token_id))
 
     return (
         Route(
@@ -24,5 +29,15 @@ def status_routes(desk: ClusterDesk) -> tuple[Route, ...]:
             scope=Scope.VIEWER,
             serve=show,
             response=Status,
+        ),
+        Route(
+            method="GET",
+            path="/me",
+            name="show_me",
+            summary="Show who asks and what that token opens.",
+            tag="access",
+            scope=Scope.VIEWER,
+            serve=show_me,
+            response=Me,
         ),
     )

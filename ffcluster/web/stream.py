@@ -6,6 +6,7 @@ and the viewer is told once that it has to look anew.
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,13 +24,20 @@ from ffcluster.core.durable import EventEntry
 from ffcluster.core.model import JobId
 from ffcluster.errors import Code, InvalidOption
 from ffcluster.net.access import Scope
+from ffcluster.web.paging import LIMIT, NAME
 from ffcluster.web.routing import TAKEN, Answer, Call, Route, Taken
 
 MOST_UNSENT_BYTES = 256 * 1024
 HEARTBEAT = b":\n\n"
-_LONGEST_PAGE = 500
-_USUAL_PAGE = 100
+_USUAL_EVENTS = 100
 _BEGINNING = b"retry: 2000\n\n"
+
+
+class About(enum.StrEnum):
+    """Of what a viewer is told how it changes, besides the cluster's status."""
+
+    JOBS = "jobs"
+    WORKERS = "workers"
 
 
 @attrs.frozen
@@ -37,11 +45,13 @@ class EventsQuery:
     """Which events a viewer is shown.
 
     Attributes:
-        job_id: Of this job only, and its segments with it.
+        job_id: Of this job only, and its segments and shares with it.
+        about: Changes of jobs or of workers only; of both by default.
         after: Begin after the event with this number; `Last-Event-ID` goes before it.
     """
 
-    job_id: str | None = None
+    job_id: str | None = attrs.field(default=None, validator=NAME)
+    about: About | None = None
     after: int | None = None
 
 
@@ -55,9 +65,9 @@ class LogQuery:
         limit: How many at most, from 1 to 500.
     """
 
-    job_id: str | None = None
+    job_id: str | None = attrs.field(default=None, validator=NAME)
     after: int | None = None
-    limit: int = _USUAL_PAGE
+    limit: int = attrs.field(default=_USUAL_EVENTS, validator=LIMIT)
 
 
 @attrs.frozen
@@ -140,6 +150,7 @@ class Viewer:
     Args:
         request: Answered with the stream.
         job_id: The only job that is shown, or None.
+        about: The only changes that are shown where `job_id` is None, or None.
 
     Attributes:
         closed: Whether nothing can be shown any more.
@@ -151,8 +162,9 @@ class Viewer:
         drained: Called when everything was taken; the hub sets it.
     """
 
-    def __init__(self, request: Request, job_id: JobId | None) -> None:
+    def __init__(self, request: Request, job_id: JobId | None, about: About | None = None) -> None:
         self.job_id = job_id
+        self.about = about
         self.closed = False
         self.shown = 0
         self.live = False
@@ -253,7 +265,7 @@ class Viewer:
 
 
 class Hub(Protocol):
-    """Shows events to all viewers; see `ffcluster.services.viewers`."""
+    """Shows events to all viewers; see `ffcluster.services.viewing.viewers`."""
 
     async def reachable(self, after: int) -> None:
         """Make sure that all events after this number are kept.
@@ -282,7 +294,7 @@ def stream_routes(hub: Hub) -> tuple[Route, ...]:
 
     async def stream(call: Call) -> Answer | Taken:
         query: EventsQuery = call.query
-        viewer = Viewer(call.request, _job_id(query.job_id))
+        viewer = Viewer(call.request, _job_id(query.job_id), query.about)
         after = _last_event(call.request.getHeader("last-event-id"), query.after)
         if after is not None:
             await hub.reachable(after)
@@ -291,10 +303,6 @@ def stream_routes(hub: Hub) -> tuple[Route, ...]:
 
     async def log(call: Call) -> Answer | Taken:
         query: LogQuery = call.query
-        if not 1 <= query.limit <= _LONGEST_PAGE:
-            raise InvalidOption(
-                message=f"From 1 to {_LONGEST_PAGE} events a page are allowed.", option="limit"
-            )
         after = None if query.after is None else _checked(query.after)
         return Answer(await hub.page(after, query.limit, _job_id(query.job_id)))
 

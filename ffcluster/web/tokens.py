@@ -18,7 +18,7 @@ _UNKEPT = {"cache-control": "no-store"}
 
 
 class TokenDesk(Protocol):
-    """Where tokens are made and revoked; see `ffcluster.services.tokens`."""
+    """Where tokens are made and revoked; see `ffcluster.services.keeping.tokens`."""
 
     def tokens(self) -> tuple[TokenView, ...]:
         """All that are good, and the latest that were revoked."""

@@ -13,7 +13,7 @@ from ffcluster.net.bulk_server import Readable, send_file
 from ffcluster.net.ranges import parse_range
 from ffcluster.web.bodies import NewUpload
 from ffcluster.web.desk import Desk
-from ffcluster.web.models import Upload
+from ffcluster.web.models.plans import Upload
 from ffcluster.web.problems import HttpRefusal
 from ffcluster.web.routing import TAKEN, Answer, Call, Route, Taken
 

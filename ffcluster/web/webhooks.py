@@ -9,11 +9,10 @@ import attrs
 from ffcluster.core.model import JobId
 from ffcluster.errors import Code, InvalidOption
 from ffcluster.net.access import Scope
+from ffcluster.web.paging import NAME, PageQuery
 from ffcluster.web.routing import Answer, Call, Route, Taken
 
 USUAL_KINDS = ("job.completed", "job.failed", "job.cancelled")
-_LONGEST_PAGE = 500
-_USUAL_PAGE = 50
 
 
 @attrs.frozen
@@ -133,24 +132,11 @@ class WebhooksQuery:
         job_id: That of this job; without it, those of all jobs.
     """
 
-    job_id: str | None = None
-
-
-@attrs.frozen
-class DeliveriesQuery:
-    """Which page of a webhook's deliveries.
-
-    Attributes:
-        cursor: From the page before.
-        limit: How many at most, from 1 to 500.
-    """
-
-    cursor: str | None = None
-    limit: int = _USUAL_PAGE
+    job_id: str | None = attrs.field(default=None, validator=NAME)
 
 
 class WebhookDesk(Protocol):
-    """Keeps the webhooks; see `ffcluster.services.webhooks`."""
+    """Keeps the webhooks; see `ffcluster.services.webhooks.outbox`."""
 
     async def create(self, wanted: WantedWebhook) -> CreatedWebhook:
         """Make a webhook of all jobs, durably.
@@ -209,7 +195,7 @@ def webhook_routes(desk: WebhookDesk) -> tuple[Route, ...]:
         return Answer()
 
     async def deliveries(call: Call) -> Answer | Taken:
-        query: DeliveriesQuery = call.query
+        query: PageQuery = call.query
         before = _before(query)
         items = await desk.deliveries(call.path["webhook_id"], before, query.limit)
         more = str(items[-1].event) if len(items) == query.limit else None
@@ -271,18 +257,14 @@ def webhook_routes(desk: WebhookDesk) -> tuple[Route, ...]:
             tag="webhooks",
             scope=Scope.ADMIN,
             serve=deliveries,
-            query=DeliveriesQuery,
+            query=PageQuery,
             response=DeliveryPage,
             problems=(Code.NOT_FOUND,),
         ),
     )
 
 
-def _before(query: DeliveriesQuery) -> int | None:
-    if not 1 <= query.limit <= _LONGEST_PAGE:
-        raise InvalidOption(
-            message=f"From 1 to {_LONGEST_PAGE} deliveries a page are allowed.", option="limit"
-        )
+def _before(query: PageQuery) -> int | None:
     text = query.cursor
     if text is None:
         return None

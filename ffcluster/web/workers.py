@@ -13,7 +13,7 @@ from ffcluster.core.worker import WorkerState
 from ffcluster.errors import Code, NotFound
 from ffcluster.net.access import Scope
 from ffcluster.web.desk import WorkerDesk
-from ffcluster.web.models import Worker, WorkerPage
+from ffcluster.web.models.workers import Worker, WorkerPage
 from ffcluster.web.paging import CURSOR, LIMIT, USUAL_ITEMS, Key, page
 from ffcluster.web.resource import Pauses, check_match
 from ffcluster.web.routing import Answer, Call, Route, Serve

@@ -5,6 +5,7 @@ first-frame seconds from the command to the first encoded frame of a film of an 
 join        seconds from the last segment's arrival to the joined and to the published file
 memory      the coordinator's largest resident size for films of different lengths
 store       segments that are committed a second, for each database
+core        milliseconds that each kind of event takes, for 10 to 1,000 workers
 watching    what viewers cost the coordinator and the encoders, and how soon they see a change
 """
 
@@ -20,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.bench.core import core
 from tests.bench.films import long_film, minute_720p
 from tests.bench.measure import Bench, paired, peak_memory_kib, table
 from tests.bench.store import store
@@ -135,11 +137,11 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = ("overhead", "first-frame", "join", "memory", "store", "watching")
+    names = ("overhead", "first-frame", "join", "memory", "store", "core", "watching")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--pairs", type=int, default=3, help="runs of each command or load (3)")
     parser.add_argument(
-        "--seconds", type=float, default=15.0, help="watching: of each number of viewers (15)"
+        "--seconds", type=float, default=10.0, help="watching: of each number of viewers (10)"
     )
     parser.add_argument(
         "--only", choices=[name for name, *_ in SETTINGS], help="overhead: only this one"
@@ -151,6 +153,7 @@ def main() -> None:
         "join": join,
         "memory": memory,
         "store": lambda directory: store(directory, options.pairs),
+        "core": lambda directory: core(),
         "watching": lambda directory: watching(directory, options.pairs, options.seconds),
     }
     with tempfile.TemporaryDirectory() as directory:

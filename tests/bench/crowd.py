@@ -1,19 +1,22 @@
 """Many workers or many viewers of one coordinator, in a process of their own.
 
-`python -m tests.bench.crowd workers PORT COUNT` accepts every offer and tells progress once a
-second; nothing is encoded. `python -m tests.bench.crowd viewers PORT COUNT` reads all live events.
-Each line on standard input is answered by what was read so far; both end when it is closed.
+`python -m tests.bench.crowd workers PORT COUNT` accepts every offer and tells progress once in
+`--every` seconds; nothing is encoded. `python -m tests.bench.crowd viewers PORT COUNT` reads live
+events, those that `--query` asks for. Each line on standard input is answered by what was read so
+far; both end when it is closed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import selectors
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +31,18 @@ if TYPE_CHECKING:
     from ffcluster.net.websocket import Connection
 
 CAPABILITY = Capability("libx264", Codec.H264, presets=("ultrafast", "medium"), ffmpeg="7.1")
-_EVERY_S = 1.0
 _FPS = 0.25
-_REQUEST = b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: text/event-stream\r\n\r\n"
+_REQUEST = (
+    "GET /api/v1/events{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    "Accept: text/event-stream\r\n\r\n"
+)
 
 
 @contextmanager
-def crowd(kind: str, port: int, count: int) -> Iterator[subprocess.Popen[str]]:
+def crowd(kind: str, port: int, count: int, *options: str) -> Iterator[subprocess.Popen[str]]:
     """A process with so many `workers` or `viewers`."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.crowd", kind, str(port), str(count)],
+        [sys.executable, "-m", "tests.bench.crowd", kind, str(port), str(count), *options],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -81,12 +86,12 @@ def read_so_far(process: subprocess.Popen[str]) -> Read:
 # --- in the process of the crowd ------------------------------------------------------------------
 
 
-def _viewers(port: int, count: int) -> None:
+def _viewers(port: int, count: int, query: str) -> None:
     waiting = selectors.DefaultSelector()
     waiting.register(sys.stdin, selectors.EVENT_READ)
     for _ in range(count):
         stream = socket.create_connection(("127.0.0.1", port))
-        stream.sendall(_REQUEST % port)
+        stream.sendall(_REQUEST.format(query=query, port=port).encode())
         waiting.register(stream, selectors.EVENT_READ)
     still_open, total, resets = count, 0, 0
     while True:
@@ -105,7 +110,7 @@ def _viewers(port: int, count: int) -> None:
                 waiting.unregister(key.fileobj)
 
 
-def _workers(port: int, count: int) -> None:
+def _workers(port: int, count: int, every_s: float) -> None:
     from twisted.internet import reactor as _reactor
     from twisted.internet.defer import ensureDeferred
     from twisted.internet.protocol import Protocol
@@ -124,11 +129,11 @@ def _workers(port: int, count: int) -> None:
 
     async def join() -> None:
         for number in range(count):
-            worker = _Worker(number)
+            worker = _Worker(number, every_s)
             await dial(reactor, CoordinatorAddress("127.0.0.1", port), worker)
             worker.greet()
             # They join one after the other, so that they do not all speak at the same moment.
-            LoopingCall(worker.tell).start(_EVERY_S, now=False)
+            LoopingCall(worker.tell).start(every_s, now=False)
 
     StandardIO(Parent())
     reactor.callWhenRunning(lambda: ensureDeferred(join()).addErrback(_broken))
@@ -143,8 +148,9 @@ def _broken(failure: Any) -> None:
 class _Worker:
     """One worker that seems to be busy."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, every_s: float) -> None:
         self._number = number
+        self._every_s = every_s
         self._connection: Connection | None = None
         # Frames to encode and frames that seem to be encoded, by epoch.
         self._held: dict[int, tuple[int, float]] = {}
@@ -192,10 +198,11 @@ class _Worker:
         rows = []
         for epoch, (frames, done) in self._held.items():
             # Never quite done: there is no result to bring.
-            done = min(done + _FPS * _EVERY_S, frames - 1.0)
+            done = min(done + _FPS * self._every_s, frames - 1.0)
             self._held[epoch] = (frames, done)
-            # A rate is never the same twice.
-            rows.append(messages.AttemptProgress(epoch, int(done), _FPS + done / 1e4))
+            # As a real one, a rate is never the same twice.
+            rate = _FPS * (1 + 0.05 * math.sin(epoch + 7 * time.monotonic()))
+            rows.append(messages.AttemptProgress(epoch, int(done), rate))
         self._say(messages.Progress(tuple(rows)) if rows else messages.Heartbeat())
 
     def _say(self, message: Any) -> None:
@@ -210,8 +217,13 @@ def _main() -> None:
     parser.add_argument("kind", choices=("workers", "viewers"))
     parser.add_argument("port", type=int)
     parser.add_argument("count", type=int)
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS")
+    parser.add_argument("--query", default="", help="of the stream, for example ?about=jobs")
     options = parser.parse_args()
-    {"workers": _workers, "viewers": _viewers}[options.kind](options.port, options.count)
+    if options.kind == "workers":
+        _workers(options.port, options.count, options.every)
+    else:
+        _viewers(options.port, options.count, options.query)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from ffcluster.core.model import BlobRef, Capability, Epoch, JobId, ResultReport
 from ffcluster.core.profile import Codec
 from ffcluster.core.segment import AttemptEnd
 from ffcluster.core.timeline import FrameRange
-from ffcluster.services.ledger import Ledger
+from ffcluster.services.keeping.ledger import Ledger
 from ffcluster.store.opening import open_store
 from tests.bench.measure import table
 from tests.store.entries import job

@@ -44,6 +44,7 @@ def job(number: int, **changes: Any) -> dict[str, Any]:
         "eta_low_s": 80.0, "eta_high_s": 140.0, "elapsed_s": 100.0,
         "predicted_size_bytes": 4_200_000_000, "retries": 3, "warnings": [], "error": None,
         "outcome": None, "submitted_at": AT, "ended_at": None, "etag": "1", "shares": [],
+        "source_uploaded": False, "source_kept_until": None,
         **changes,
     }  # fmt: skip
 
@@ -57,9 +58,11 @@ def worker(number: int) -> dict[str, Any]:
         "draining": False, "drained_by_operator": False, "running": 2, "fps": 61.2,
         "average_fps": 58.3, "segments_done": 12, "frames_done": 4000, "failures": 0,
         "capabilities": [
-            {"encoder": "libx264", "codec": "h264", "device": "", "slots": 2, "bit_depths": [8]},
-            {"encoder": "hevc_nvenc", "codec": "hevc", "device": "cuda:0", "slots": 3,
-             "device_name": "NVIDIA GeForce RTX 4070", "driver": "560.35", "bit_depths": [8, 10]},
+            {"encoder": "libx264", "codec": "h264", "backend": "software", "device": "",
+             "slots": 2, "bit_depths": [8]},
+            {"encoder": "hevc_nvenc", "codec": "hevc", "backend": "nvenc", "device": "cuda:0",
+             "slots": 3, "device_name": "NVIDIA GeForce RTX 4070", "driver": "560.35",
+             "bit_depths": [8, 10]},
         ],
         "diagnoses": [{
             "backend": "vaapi", "device": "/dev/dri/renderD128", "encoder": "",
@@ -105,6 +108,9 @@ class FakeApi:
         held: Part of the paths whose answers are made, but not sent; "" for none.
         streams: What is to be said to every page that listens.
         resumed: `Last-Event-ID` of every stream that was opened.
+        scope: What the page's token opens.
+        asks: Whether a token is asked for.
+        tokens: Those that were given out.
     """
 
     jobs: list[dict[str, Any]] = attrs.field(factory=list)
@@ -115,6 +121,9 @@ class FakeApi:
     streams: list[queue.SimpleQueue[str]] = attrs.field(factory=list)
     resumed: list[str | None] = attrs.field(factory=list)
     url: str = ""
+    scope: str = "admin"
+    asks: bool = False
+    tokens: list[dict[str, Any]] = attrs.field(factory=list)
 
     def tell(self, kind: str, data: dict[str, Any], number: int = 0) -> None:
         """Send an event to every page that listens."""
@@ -135,6 +144,10 @@ class FakeApi:
         match path.strip("/").split("/"):
             case ["status"]:
                 return self._status()
+            case ["me"]:
+                return self._me()
+            case ["tokens"]:
+                return {"items": self.tokens, "next_cursor": None}
             case ["jobs"]:
                 return _page(self.jobs, start, limit)
             case ["jobs", job_id]:
@@ -149,21 +162,28 @@ class FakeApi:
             case ["jobs", _, "filmstrip"]:
                 return self._filmstrip(query)
             case ["jobs", _, "gantt"]:
-                return self._gantt()
+                return self._gantt(query)
             case ["workers"]:
                 return _page(self.workers, start, limit)
             case ["workers", worker_id]:
                 return next(one for one in self.workers if one["id"] == worker_id)
-            case ["profiles"] | ["events", "log"]:
+            case ["profiles"] | ["webhooks"] | ["events", "log"]:
                 return {"items": [], "next_cursor": None, "last_event": 0}
         return None
+
+    def _me(self) -> dict[str, Any]:
+        opens = {
+            "admin": ["admin", "client", "viewer", "worker"], "client": ["client", "viewer"],
+            "viewer": ["viewer"],
+        }  # fmt: skip
+        return {"name": "studio", "scope": self.scope, "scopes": opens[self.scope], "token_id": "t"}
 
     def _status(self) -> dict[str, Any]:
         return {
             "version": "0.1.0", "started_at": AT, "uptime_s": 10.0, "ffmpeg": "7.1",
             "required_workers": 1, "jobs": {"Processing": len(self.jobs)},
             "workers": {"Processing": len(self.workers)}, "fps": 1234.5, "warnings": [],
-            "token_required": False, "last_event": 0, "disk": {"used_bytes": 0},
+            "token_required": self.asks, "last_event": 0, "disk": {"used_bytes": 0},
             "worker_command": "twistd -n ffcluster-worker --server-ip 10.0.0.1 --token-file FILE",
         }  # fmt: skip
 
@@ -205,7 +225,7 @@ class FakeApi:
             "retries": int(indexes[0] % 170 == 3), "speculative": indexes[0] % 130 == 5,
         }  # fmt: skip
 
-    def _gantt(self) -> dict[str, Any]:
+    def _gantt(self, query: dict[str, str]) -> dict[str, Any]:
         ends = ("committed", "committed", "committed", "failed", "superseded", "live")
         lanes = []
         for number, one in enumerate(self.workers):
@@ -220,7 +240,12 @@ class FakeApi:
                 for i, end in enumerate(ends)
             ]  # fmt: skip
             lanes.append({"worker_id": one["id"], "worker": one["name"], "bars": bars})
-        return {"now_s": 100.0, "from_s": 0.0, "to_s": 100.0, "lanes": lanes}
+        first = int(query.get("first_lane", 0))
+        return {
+            "now_s": 100.0, "from_s": 0.0, "to_s": 100.0, "first_lane": first,
+            "lanes": lanes[first : first + int(query.get("lanes", 2000))],
+            "lane_count": len(lanes),
+        }  # fmt: skip
 
 
 def _page(items: list[dict[str, Any]], start: int, limit: int) -> dict[str, Any]:

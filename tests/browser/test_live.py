@@ -104,3 +104,45 @@ def test_a_segment_that_is_done_is_drawn_without_asking_again(page: Page, api: F
     )
     changed.wait_for()
     assert not [path for path in api.asked if "/filmstrip" in path]
+
+
+def test_only_the_lanes_in_view_are_fetched_and_none_for_a_mere_delta(
+    page: Page, api: FakeApi
+) -> None:
+    api.workers += [worker(n) for n in range(1, 300)]
+    page.evaluate("() => { location.hash = '#/jobs/job1' }")
+    page.locator("summary", has_text="table (").wait_for()
+
+    def charts() -> list[str]:
+        return [path for path in api.asked if "/gantt?" in path]
+
+    wait_for("the first lanes", charts)
+    assert "first_lane=0&lanes=" in charts()[0]
+    page.locator(".gantt-spacer[style*='6260px']").wait_for(state="attached")
+    chart = page.locator(".gantt")
+    chart.evaluate("(element) => { element.scrollTop = 150 * 22 }")
+    wait_for("the lanes in view", lambda: any("first_lane=138" in path for path in charts()))
+    page.locator("summary", has_text="table (").click()
+    page.get_by_role("cell", name="worker-0150", exact=True).first.wait_for()
+    assert not page.get_by_role("cell", name="worker-0001", exact=True).count()
+    api.asked.clear()
+    api.tell("job", {"id": "job1", "changes": {"fps": 4321.0}})
+    page.get_by_text("4,321 fps").first.wait_for()
+    assert not charts()
+
+
+def test_shares_are_kept_right_by_what_changed_of_them(page: Page, api: FakeApi) -> None:
+    page.evaluate("() => { location.hash = '#/jobs/job1' }")
+    page.locator("summary", has_text="table (").wait_for()
+    row = {
+        "worker_id": "w7", "worker": "seven", "encoder": "libx264", "devices": [""],
+        "segments": 3, "frames": 72, "running": 1, "fps": 41.0, "failures": 0,
+    }  # fmt: skip
+    api.tell("shares", {"job_id": "job1", "shares": [row], "gone": []})
+    shown = page.get_by_role("group", name="What each worker did")
+    shown.get_by_text("41 fps").wait_for()
+    api.tell("shares", {"job_id": "job1", "shares": [{"worker_id": "w7", "fps": 52.0}]})
+    shown.get_by_text("52 fps").wait_for()
+    shown.get_by_role("cell", name="seven", exact=True).wait_for()
+    api.tell("shares", {"job_id": "job1", "shares": [], "gone": ["w7"]})
+    shown.wait_for(state="detached")

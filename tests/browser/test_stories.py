@@ -117,6 +117,10 @@ def test_a_film_is_dropped_on_the_page_and_watched_until_it_is_done(
     # The network loses the first block; the upload goes on where the coordinator says.
     page.route("**/v1/uploads/*", lambda route: route.abort(), times=1)
     drop(page, film)
+    # It also goes on while another screen is looked at.
+    page.get_by_role("link", name="Workers").click()
+    page.get_by_role("button", name="Drain anna").wait_for()
+    page.get_by_role("link", name="New job").click()
     page.get_by_text("uploaded.").wait_for()
     page.get_by_text("200 frames").wait_for()
     shoot(page, "story-plan", tmp_path)
@@ -126,6 +130,8 @@ def test_a_film_is_dropped_on_the_page_and_watched_until_it_is_done(
     page.get_by_text("200, every one proven").wait_for()
     job_id = page.url.rpartition("/")[2]
     assert asked(cluster, f"/jobs/{job_id}")["outcome"]["frame_count"] == 200
+    page.get_by_text("The uploaded source is kept until").wait_for()
+    compare_by_slider(page)
     shoot(page, "story-done", tmp_path)
 
 
@@ -151,6 +157,23 @@ def test_a_film_on_the_coordinators_machine_is_made_and_compared_with_its_source
     page.get_by_role("button", name="Play").click()
     # Some builds of Chromium know no H.264; the page says so then.
     page.locator("video, :text('cannot play the file')").first.wait_for()
+
+
+def test_a_result_that_was_moved_away_is_said_to_be_gone(
+    page: Page, cluster: Cluster, tmp_path: Path
+) -> None:
+    page.locator(".job", has_text="compared.mp4").get_by_role("link").click()
+    page.get_by_text("200, every one proven").wait_for()
+    job = asked(cluster, f"/jobs/{page.url.rpartition('/')[2]}")
+    path = Path(job["outcome"]["path"])
+    path.rename(tmp_path / "elsewhere.mp4")
+    page.get_by_role("button", name="Download").click()
+    page.get_by_text("is not where it was published any more").wait_for()
+    page.get_by_role("button", name="Compare with the source").click()
+    page.get_by_label("Moment").fill("1")  # The pictures that were seen before are remembered.
+    page.locator(".compare-missing", has_text="The result is not where it was").wait_for()
+    assert not findings(page)
+    (tmp_path / "elsewhere.mp4").rename(path)
 
 
 def compare_by_slider(page: Page) -> None:

@@ -146,6 +146,7 @@ class Simulation:
         self.offers: list[fx.OfferAttempt] = []
         self.random = random.Random(seed)
         self.fail: Callable[[fx.OfferAttempt], ErrorReport | None] = lambda offer: None
+        self.check_s: Callable[[fx.OfferAttempt], float] = lambda offer: 0.02
         self._offered: dict[Epoch, fx.OfferAttempt] = {}
         self._written: dict[Epoch, str] = {}
         self._timeline: list[tuple[float, int, Callable[[], None]]] = []
@@ -249,7 +250,8 @@ class Simulation:
                     self.later(0.0, lambda: self.start(self._offered[epoch]))
             case fx.CheckResult(epoch, _, frames):
                 written = report(len(frames), self._written[epoch])
-                self.later(0.02, lambda: self.post(ev.AttemptChecked(epoch, written)))
+                check_s = self.check_s(self._offered[epoch])
+                self.later(check_s, lambda: self.post(ev.AttemptChecked(epoch, written)))
             case fx.JoinSegment(job_id, _, frames, found):
                 self.joined_sets.setdefault(job_id, []).append(found.parameter_sets)
                 self.joined.setdefault(job_id, []).append((frames.first, frames.stop))

@@ -6,6 +6,7 @@ import pytest
 
 from ffcluster.core import effects as fx
 from ffcluster.core.cluster import Policy
+from ffcluster.core.crews import PostState
 from ffcluster.core.job import JobState
 from ffcluster.core.model import Fallback, WorkerId
 from ffcluster.core.profile import Profile
@@ -169,6 +170,57 @@ def test_hardware_that_only_fails_is_replaced(committed_first: bool) -> None:
     expected = "h264_nvenc" if committed_first else "libx264"
     assert expected in encoder_names(job)
     assert job.state is JobState.COMPLETED
+
+
+def test_software_tries_what_hardware_fails_at_while_it_does_well_with_the_rest() -> None:
+    def over_the_hardest(offer: fx.OfferAttempt) -> bool:
+        return offer.frames.first <= 25_000 < offer.frames.stop
+
+    sim = cluster()
+    sim.fail = lambda o: BROKEN if o.device and not o.trial and over_the_hardest(o) else None
+    sim.join("gpu2", 50.0, 1, NVENC, software=False)
+    job = sim.submit("j", 50_000, profile=PINNED, fallback=Fallback.ALLOW)
+    sim.run()
+    sim.assert_whole(job)
+    assert {offer.encoder for offer in sim.offers if over_the_hardest(offer)} == {
+        "h264_nvenc",
+        "libx264",
+    }
+    assert len([o for o in sim.offers if o.encoder == "h264_nvenc" and not o.trial]) > 8
+
+
+def test_software_learns_what_to_fit_to_from_a_result_that_is_checked_late() -> None:
+    sim = cluster()
+    sim.fail = lambda o: BROKEN if o.device and o.frames.first else None
+    sim.check_s = lambda o: 500.0 if o.device and not o.frames.first else 0.02
+    job = sim.submit("j", 50_000, profile=PINNED, fallback=Fallback.ALLOW)
+    sim.run(until_s=400)
+    assert {post.state for post in job.every_post()} == {PostState.REFUSED, PostState.KNOWN}
+    assert all(offer.device or offer.trial for offer in sim.offers)
+    sim.run()
+    sim.assert_whole(job)
+    made = {m.encoder: m.fallback for m in contributions(job)}
+    assert made == {"h264_nvenc": False, "libx264": True}
+
+
+def test_what_software_fails_at_too_is_given_up() -> None:
+    sim = cluster(max_retries=2)
+    sim.fail = lambda o: BROKEN if not o.trial and o.frames.first >= 25_000 else None
+    job = sim.submit("j", 50_000, profile=PINNED, fallback=Fallback.ALLOW)
+    sim.run()
+    assert job.state is JobState.FAILED
+    assert job.error.code is Code.ENCODE_FAILED
+    tried = [failure["device"] for failure in job.error.detail["failures"]]
+    assert tried.count("") > 2
+
+
+def test_hardware_that_no_software_can_replace_fails_its_job() -> None:
+    sim = Simulation(Policy(required_workers=1, max_retries=2, retry_delay_s=1))
+    sim.join("gpu", 50.0, 1, NVENC, software=False)
+    sim.fail = lambda o: BROKEN if not o.trial and o.frames.first == 0 else None
+    job = sim.submit("j", 50_000, profile=PINNED, fallback=Fallback.ALLOW)
+    sim.run()
+    assert job.state is JobState.FAILED
 
 
 def test_a_stand_in_that_fails_its_trial_is_not_used() -> None:

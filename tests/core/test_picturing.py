@@ -14,6 +14,7 @@ from ffcluster.core.picturing import (
     filmstrip,
     gantt,
 )
+from tests.steps import outcome
 
 STATES = ("pending", "assigned", "checking", "committed", "missing")
 # A busy machine takes its time over an example.
@@ -52,7 +53,7 @@ def test_every_frame_is_in_exactly_one_bucket_and_counts_add_up(
     stretches, frame_count = film
     first = data.draw(st.integers(0, frame_count - 1))
     stop = data.draw(st.integers(first + 1, frame_count))
-    buckets = filmstrip(stretches, first, stop, most)
+    buckets = outcome(filmstrip(stretches, first, stop, most))
     assert 1 <= len(buckets) <= most
     at = first
     for bucket in buckets:
@@ -74,7 +75,7 @@ def test_every_frame_is_in_exactly_one_bucket_and_counts_add_up(
 @given(films())
 def test_each_segment_has_a_bucket_where_they_fit(film: tuple[list[Stretch], int]) -> None:
     stretches, frame_count = film
-    buckets = filmstrip(stretches, 0, frame_count, 400)
+    buckets = outcome(filmstrip(stretches, 0, frame_count, 400))
     own = [bucket for bucket in buckets if bucket.segments]
     assert [(b.first_frame, b.first_frame + b.frame_count) for b in own] == [
         (s.first, s.stop) for s in stretches
@@ -84,7 +85,7 @@ def test_each_segment_has_a_bucket_where_they_fit(film: tuple[list[Stretch], int
 
 def test_bucket_of_several_workers_names_none() -> None:
     stretches = [Stretch(0, 5, "committed", "one"), Stretch(5, 10, "committed", "two")]
-    (bucket,) = filmstrip(stretches, 0, 10, 1)
+    (bucket,) = outcome(filmstrip(stretches, 0, 10, 1))
     assert bucket.worker is None
     assert bucket.segments == 2
 
@@ -117,11 +118,12 @@ def test_every_attempt_in_the_window_is_in_one_bar(
     spans: Sequence[AttemptSpan], most: int, from_s: float, width_s: float
 ) -> None:
     window = Window(origin=1000.0, from_s=from_s, to_s=from_s + width_s, now_s=1500.0)
-    lanes, left_out = gantt(spans, window, most)
+    chart = outcome(gantt(spans, window, most))
+    lanes, left_out = chart.lanes, chart.left_out
     shown = [span for span in spans if window.shows(span)]
     workers = {span.worker_id for span in shown}
     assert sum(len(lane.bars) for lane in lanes) <= most
-    assert len(lanes) + left_out == len(workers)
+    assert len(lanes) + left_out == chart.count == len(workers)
     assert all(lane.bars for lane in lanes)
     drawn = [span for span in shown if span.worker_id in {lane.worker_id for lane in lanes}]
     bars = [bar for lane in lanes for bar in lane.bars]
@@ -137,7 +139,7 @@ def test_every_attempt_in_the_window_is_in_one_bar(
 @given(attempts())
 def test_nothing_is_merged_where_there_is_room(spans: Sequence[AttemptSpan]) -> None:
     window = Window(origin=1000.0, from_s=0.0, to_s=1000.0, now_s=1000.0)
-    lanes, _ = gantt(spans, window, 40)
+    lanes = outcome(gantt(spans, window, 40)).lanes
     bars = {bar.epoch: bar for lane in lanes for bar in lane.bars}
     shown = [span for span in spans if window.shows(span)]
     assert sorted(bars) == sorted(span.epoch for span in shown)
@@ -150,7 +152,7 @@ def test_failures_are_not_hidden_among_successes() -> None:
         AttemptSpan(n, "w", "w", n, 1, n, n, n + 0.5, "ended", end, False, False, False, "x", "")
         for n, end in enumerate(ends)
     ]
-    (lane,), _ = gantt(spans, Window(0.0, 0.0, 1000.0, 1000.0), 40)
+    (lane,) = outcome(gantt(spans, Window(0.0, 0.0, 1000.0, 1000.0), 40)).lanes
     failed = [bar for bar in lane.bars if bar.end == "failed"]
     assert sum(bar.merged for bar in failed) == ends.count("failed")
     assert not any(bar.end == "mixed" for bar in lane.bars)
@@ -164,6 +166,18 @@ def test_a_full_lane_leaves_others_their_bars() -> None:
         )  # fmt: skip
 
     spans = [span(n, "full") for n in range(500)] + [span(1000 + n, "small") for n in range(3)]
-    lanes, left_out = gantt(spans, Window(0.0, 0.0, 2000.0, 2000.0), 50)
-    assert left_out == 0
-    assert {lane.worker: len(lane.bars) for lane in lanes}["small"] == 3
+    chart = outcome(gantt(spans, Window(0.0, 0.0, 2000.0, 2000.0), 50))
+    assert chart.left_out == 0
+    assert {lane.worker: len(lane.bars) for lane in chart.lanes}["small"] == 3
+
+
+@PATIENT
+@given(attempts(), st.integers(0, 8), st.integers(1, 8))
+def test_some_of_the_lanes_are_those_that_all_of_them_have_there(
+    spans: Sequence[AttemptSpan], first: int, most: int
+) -> None:
+    window = Window(origin=1000.0, from_s=0.0, to_s=1000.0, now_s=1000.0)
+    everything = outcome(gantt(spans, window, 40))
+    part = outcome(gantt(spans, window, 40, first, most))
+    assert part.lanes == everything.lanes[first : first + most]
+    assert (part.first, part.count, part.left_out) == (first, everything.count, 0)

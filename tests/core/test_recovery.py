@@ -345,6 +345,13 @@ def test_a_failed_job_goes_on_from_what_was_committed(desk: Desk) -> None:
     finish(desk)
 
 
+def test_a_retry_stores_nothing_of_the_segments_that_it_leaves_as_they_are(desk: Desk) -> None:
+    desk.commit(running(desk))
+    desk.post(ev.JobFailed(J, ErrorReport(Code.SOURCE_MISSING, "gone")))
+    desk.state.handle(ev.JobRetried(J), desk.now)
+    assert 0 not in {entry.frames.first for entry in desk.state.take_changes().segments}
+
+
 def test_a_cancelled_job_that_is_retried_begins_from_the_start(desk: Desk) -> None:
     desk.commit(running(desk))
     assert of(fx.CloseJob, desk.post(ev.JobCancelled(J))) == [fx.CloseJob(J, keep=False)]

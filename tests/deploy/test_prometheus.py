@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.services.measured import all_names
+from tests.services.measured import all_series
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "ffcluster.rules.yml"
@@ -24,6 +24,14 @@ MONITORING = DEPLOY.parent / "docs" / "monitoring.md"
 _NAME = re.compile(r"\b(?:ffcluster|process|python)_[a-z_]+\b")
 # What a rule records is no metric of ours.
 _RECORDED = re.compile(r"instance:ffcluster_\w+:\w+")
+_SELECTED = re.compile(r"\b((?:ffcluster|process|python|up)\w*)\{([^}]*)\}")
+_MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
+_GROUPED = re.compile(r"\b(?:by|without|on|ignoring) ?\(([^)]*)\)")
+_SUMMED = re.compile(r"\b(?:sum|min|max|avg)\b")
+# Prometheus itself adds these.
+_OF_TARGETS = {"job", "instance"}
+# Which encoders there are depends on plugins; how fine a histogram is, on its metric.
+_OPEN = {"encoder", "le", "version", "python", "ffmpeg"}
 
 
 def promtool(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -83,13 +91,61 @@ def test_every_alert_says_how_bad_it_is_and_is_documented() -> None:
             assert f"| `{rule['alert']}` |" in text, rule["alert"]
 
 
+def names(query: str) -> list[str]:
+    """Every metric of ours, or of the process, that a query names."""
+    found = _NAME.findall(_RECORDED.sub("", query))
+    # Of the process itself only Linux tells.
+    return [name for name in found if sys.platform == "linux" or not name.startswith("process_")]
+
+
+def simulated() -> list[str]:
+    """What the alerts' tests pretend that a coordinator shows."""
+    tests = yaml.safe_load(RULE_TESTS.read_text(encoding="utf-8"))["tests"]
+    return [series["series"] for test in tests for series in test["input_series"]]
+
+
 def test_rules_and_dashboard_ask_for_what_there_is() -> None:
-    known = all_names()
+    known = all_series()
+    for query in (*(rule["expr"] for rule in rules()), *queries(), *simulated()):
+        for name in names(query):
+            assert name in known, f"{name} in {query}"
+
+
+def test_labels_and_their_values_are_those_that_there_are() -> None:
+    known = all_series()
+    for query in (*(rule["expr"] for rule in rules()), *queries(), *simulated()):
+        for name, inside in _SELECTED.findall(query):
+            for label, how, value in _MATCHER.findall(inside):
+                if label in _OF_TARGETS:
+                    continue
+                assert label in known[name], f"{label} of {name} in {query}"
+                wanted = value.split("|") if "~" in how else [value]
+                if label not in _OPEN:
+                    assert set(wanted) <= known[name][label], f"{inside} of {name} in {query}"
+
+
+def test_what_is_grouped_by_or_put_into_words_is_a_label_of_what_is_asked() -> None:
+    known = all_series()
+
+    def labels(query: str) -> set[str]:
+        return _OF_TARGETS.union(*(known[name] for name in names(query) if name in known))
+
+    def grouped(query: str) -> set[str]:
+        inside = ",".join(_GROUPED.findall(query))
+        return {word.strip() for word in inside.split(",") if word.strip()}
+
     for query in (*(rule["expr"] for rule in rules()), *queries()):
-        for name in _NAME.findall(_RECORDED.sub("", query)):
-            # Of the process itself only Linux tells.
-            if sys.platform == "linux" or not name.startswith("process_"):
-                assert name in known, f"{name} in {query}"
+        assert grouped(query) <= labels(query), query
+    for panel in panels():
+        for target in panel["targets"]:
+            said = set(re.findall(r"{{ *(\w+) *}}", target.get("legendFormat", "")))
+            query = target["expr"]
+            # What is summed up has no other label left.
+            left = grouped(query) if _SUMMED.search(query) else labels(query)
+            assert said <= left, panel["title"]
+    for rule in rules():
+        words = " ".join(rule.get("annotations", {}).values())
+        assert set(re.findall(r"\$labels\.(\w+)", words)) <= labels(rule["expr"]), rule
 
 
 def test_prometheus_takes_the_queries_of_the_dashboard(tmp_path: Path) -> None:

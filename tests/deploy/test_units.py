@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from ffcluster.interfaces.tap import ServerOptions, TableOptions, WorkerOptions
-from ffcluster.services.config import WorkerSettings
-from ffcluster.services.values import duration_between
+from ffcluster.services.settings.config import WorkerSettings
+from ffcluster.services.settings.values import duration_between
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = ("ffcluster-server.service", "ffcluster-worker.service")

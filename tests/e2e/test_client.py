@@ -243,6 +243,7 @@ COMMANDS = {
     "fetch_result": "wait --output", "begin_upload": "submit", "plan_job": "plan --on-server",
     "list_workers": "workers", "show_worker": "workers --verbose", "drain_worker": "drain-worker",
     "resume_worker": "resume-worker", "forget_worker": "remove-worker", "show_status": "status",
+    "show_me": "status",
     "list_profiles": "profiles --on-server", "show_profile": "profiles --on-server",
     "list_plugins": "plugins --on-server", "watch_events": "events --follow",
     "list_events": "events", "list_tokens": "tokens list", "add_token": "tokens add",

@@ -230,7 +230,7 @@ def test_interrupted_call_cancels_its_job_and_leaves_nothing(
 ) -> None:
     process = begin(
         cluster.url, tmp_path, "-nostats", "-i", str(film), "-c:a", "copy", "-c:v", "libx264",
-        "-preset", "placebo", "-vf", "scale=1920:-2", "-progress", "pipe:1", "out.mkv",
+        "-preset", "veryslow", "-vf", "scale=640:-2", "-progress", "pipe:1", "out.mkv",
         stdin=subprocess.PIPE,
     )  # fmt: skip
 

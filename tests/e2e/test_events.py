@@ -94,6 +94,12 @@ class Page:
         elif kind == "job":
             assert data["id"] == self._job_id
             self.job = self.job | data["changes"]
+        elif kind == "shares":
+            known = {share["worker_id"]: share for share in self.job["shares"]}
+            for share in data["shares"]:
+                known[share["worker_id"]] = known.get(share["worker_id"], {}) | share
+            shares = [share for name, share in known.items() if name not in data["gone"]]
+            self.job = self.job | {"shares": shares}
         elif kind == "segments":
             self.segments |= {row[0]: row for row in data["segments"]}
 

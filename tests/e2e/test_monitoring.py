@@ -5,15 +5,21 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import shutil
 import signal
+import ssl
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.cluster import Cluster, wait_for
@@ -27,6 +33,24 @@ FRAMES = 120
 
 
 @attrs.frozen
+class Numbers:
+    """What was measured at one moment."""
+
+    samples: dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.samples[f"ffcluster_{name}", frozenset(labels.items())]
+
+    def of_state(self, name: str) -> dict[str, float]:
+        """What is not 0, by state."""
+        return {
+            dict(labels)["state"]: value
+            for (found, labels), value in self.samples.items()
+            if found == f"ffcluster_{name}" and value
+        }
+
+
+@attrs.frozen
 class Operator:
     """Somebody who looks after a cluster."""
 
@@ -34,34 +58,54 @@ class Operator:
     film: Path
     token_file: Path
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         self.cluster.start(
             "--token-file", str(self.token_file), "--required-clients", "1",
             "--benchmark-duration", "1", "--min-free", "0", "--no-exactly",
-            "--webhook-allow-private",
+            "--webhook-allow-private", *options,
         )  # fmt: skip
 
+    def add_worker(self, name: str) -> None:
+        self.cluster.add_worker(name, "--token-file", str(self.token_file))
+
     def ask(self, path: str, token: str | None = TOKEN) -> tuple[int, str]:
+        status, body = self.fetch(path, token)
+        return status, body.decode()
+
+    def fetch(self, path: str, token: str | None = TOKEN) -> tuple[int, bytes]:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         connection = http.client.HTTPConnection("127.0.0.1", self.cluster.port, timeout=60)
         try:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            return answer.status, answer.read()
         finally:
             connection.close()
 
-    def add_webhook(self) -> None:
-        """Have somebody told who is not there, so that the log says what is tried."""
-        wanted = {"url": "http://127.0.0.1:1/told", "secret": WEBHOOK_SECRET}
+    def add_webhook(self, url: str) -> str:
+        """Have somebody told of jobs that end; answers the webhook's id."""
+        wanted = {"url": url, "secret": WEBHOOK_SECRET}
         headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
         connection = http.client.HTTPConnection("127.0.0.1", self.cluster.port, timeout=60)
         try:
             connection.request("POST", "/api/v1/webhooks", json.dumps(wanted), headers)
             answer = connection.getresponse()
-            assert answer.status == 201, answer.read()
+            made = json.loads(answer.read())
+            assert answer.status == 201, made
+            return str(made["webhook"]["id"])
         finally:
             connection.close()
+
+    def delivery(self, webhook_id: str) -> dict[str, Any]:
+        """What came of the only event that a webhook is told of, once it was tried."""
+
+        def tried() -> list[dict[str, Any]]:
+            status, text = self.ask(f"/api/v1/webhooks/{webhook_id}/deliveries")
+            assert status == 200, text
+            return [row for row in json.loads(text)["items"] if row["tries"]]
+
+        (found,) = wait_for("a delivery that was tried", tried)  # type: ignore[misc]
+        return dict(found)
 
     def measured(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """Every value by its name and labels."""
@@ -74,7 +118,22 @@ class Operator:
         }
 
     def value(self, name: str, **labels: str) -> float:
-        return self.measured()[name, frozenset(labels.items())]
+        return Numbers(self.measured()).value(name, **labels)
+
+    def until(self, what: str, test: Callable[[Numbers], bool]) -> Numbers:
+        """Wait for numbers that are so; answers them, all of one moment."""
+        found: list[Numbers] = []
+
+        def look() -> bool:
+            found[:] = [Numbers(self.measured())]
+            return test(found[0])
+
+        wait_for(what, look)
+        return found[0]
+
+    def after_its_end(self) -> Numbers:
+        """The numbers once the end of a job is counted, which it is when it is stored."""
+        return self.until("a counted end", lambda n: bool(n.of_state("jobs_ended_total")))
 
     def logged(self, name: str) -> list[dict[str, Any]]:
         """The lines of a log, each of which must be an object."""
@@ -82,20 +141,70 @@ class Operator:
         return [json.loads(line) for line in lines if line]
 
 
+class Told(HTTPServer):
+    """A receiver of webhooks over https, with a certificate of `authority`."""
+
+    def __init__(self, authority: trustme.CA) -> None:
+        got: list[dict[str, Any]] = []
+        self.got = got
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                got.append(json.loads(body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Answer)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(context)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.url = f"https://localhost:{self.server_port}/told"
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def handle_error(self, *_: object) -> None:
+        """Who does not trust the certificate hangs up."""
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
 @pytest.fixture
-def operator(tmp_path: Path) -> Iterator[Operator]:
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def told(authority: trustme.CA) -> Iterator[tuple[Told, Told]]:
+    """A receiver whom the coordinator trusts, and one whom it does not."""
+    both = Told(authority), Told(trustme.CA())
+    yield both
+    for one in both:
+        one.close()
+
+
+@pytest.fixture
+def operator(tmp_path: Path, authority: trustme.CA) -> Iterator[Operator]:
     film = tmp_path / "film.mkv"
     ffmpeg(*pictures(FRAMES, size="64x64"), "-c:v", "libx264", "-preset", "ultrafast", "-g", "20",
            str(film))  # fmt: skip
     token_file = tmp_path / "token"
     token_file.write_text(TOKEN)
     token_file.chmod(0o600)
-    cluster = Cluster(tmp_path, env={**LOGGED, "FFCLUSTER_TOKEN": TOKEN})
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    trusted = {"SSL_CERT_FILE": str(tmp_path / "authority.pem")}
+    cluster = Cluster(tmp_path, env={**LOGGED, **trusted, "FFCLUSTER_TOKEN": TOKEN})
     yield Operator(cluster, film, token_file)
     cluster.stop()
 
 
-def test_small_job_is_counted_logged_and_tells_no_secret(operator: Operator) -> None:
+def test_small_job_is_counted_logged_and_tells_no_secret(
+    operator: Operator, told: tuple[Told, Told]
+) -> None:
     cluster = operator.cluster
     operator.start()
     before = operator.measured()
@@ -112,36 +221,42 @@ def test_small_job_is_counted_logged_and_tells_no_secret(operator: Operator) -> 
     assert operator.ask("/metrics", None)[0] == operator.ask("/metrics", wrong)[0] == 401
     assert operator.ask("/livez", None)[0] == operator.ask("/readyz", None)[0] == 200
 
-    operator.add_webhook()
-
-    cluster.add_worker("attic", "--token-file", str(operator.token_file))
+    # Nobody is there: so the log has something to say.
+    operator.add_webhook("http://127.0.0.1:1/told")
+    trusted, untrusted = (operator.add_webhook(one.url) for one in told)
+    operator.add_worker("attic")
     job_id = cluster.submit(operator.film, "out.mkv", "--codec", "h264", "--preset", "ultrafast")
     cluster.wait(job_id)
     job = cluster.job(job_id)
 
     segments = job["segments_committed"]
     assert segments > 0
-    after = operator.measured()
+    value = operator.after_its_end().value
 
-    def value(name: str, **labels: str) -> float:
-        return after[name, frozenset(labels.items())]
-
-    assert value("ffcluster_segments_total", outcome="committed") == segments
-    assert value("ffcluster_attempts_total", end="committed") == segments
-    assert value("ffcluster_encoded_frames_total", encoder="libx264") == FRAMES
-    assert value("ffcluster_segment_encode_seconds_count", encoder="libx264") == segments
-    assert value("ffcluster_jobs", state="Completed") == 1
-    assert value("ffcluster_jobs_ended_total", state="Completed") == 1
-    assert value("ffcluster_remaining_frames") == value("ffcluster_queue_depth") == 0
-    assert value("ffcluster_workers", state="Idle") == 1
-    assert value("ffcluster_worker_slots", state="busy") == 0
-    assert value("ffcluster_worker_slots", state="free") >= 1
-    assert value("ffcluster_transfer_bytes_total", direction="received") > 1000
-    assert value("ffcluster_transfer_bytes_total", direction="sent") > 1000
-    assert value("ffcluster_store_write_seconds_count") > 0
-    assert value("ffcluster_reactor_delay_seconds_count") > 0
-    assert value("ffcluster_disk_free_bytes") > 0
+    assert value("segments_total", outcome="committed") == segments
+    assert value("attempts_total", end="committed") == segments
+    assert value("encoded_frames_total", encoder="libx264") == FRAMES
+    assert value("segment_encode_seconds_count", encoder="libx264") == segments
+    assert value("jobs", state="Completed") == 1
+    assert value("jobs_ended_total", state="Completed") == 1
+    assert value("remaining_frames") == value("queue_depth") == 0
+    assert value("workers", state="Idle") == 1
+    assert value("worker_slots", state="busy") == 0
+    assert value("worker_slots", state="free") >= 1
+    assert value("transfer_bytes_total", direction="received") > 1000
+    assert value("transfer_bytes_total", direction="sent") > 1000
+    assert value("store_write_seconds_count") > 0
+    assert value("reactor_delay_seconds_count") > 0
+    assert value("disk_free_bytes") > 0
     check_metrics(operator.ask("/metrics")[1])
+
+    delivery = operator.delivery(trusted)
+    assert (delivery["state"], delivery["status"], delivery["error"]) == ("delivered", 204, "")
+    assert [message["type"] for message in told[0].got] == ["job.completed"]
+    delivery = operator.delivery(untrusted)
+    assert (delivery["state"], delivery["status"]) == ("waiting", None)
+    assert "no authority that is trusted here made it" in delivery["error"]
+    assert told[1].got == []
 
     see_logs(operator, job_id)
 
@@ -150,8 +265,117 @@ def test_small_job_is_counted_logged_and_tells_no_secret(operator: Operator) -> 
     cluster.coordinator.send_signal(signal.SIGTERM)
     assert cluster.coordinator.wait(60) == 0
     operator.start()
-    assert operator.value("ffcluster_events_total") >= value("ffcluster_events_total")
-    assert operator.value("ffcluster_jobs", state="Completed") == 1
+    assert operator.value("events_total") >= value("events_total")
+    assert operator.value("jobs", state="Completed") == 1
+
+
+def test_what_a_job_goes_through_can_be_seen_in_the_numbers(
+    operator: Operator, tmp_path: Path
+) -> None:
+    cluster, frames = operator.cluster, 200
+    film = tmp_path / "slow.mkv"
+    ffmpeg(*pictures(frames, size="640x360"), "-c:v", "libx264", "-preset", "ultrafast",
+           "-g", "25", "-pix_fmt", "yuv420p", str(film))  # fmt: skip
+    operator.start("--lease", "2s", "--retry-delay", "0.2")
+    empty = Numbers(operator.measured())
+    (submitted, *_) = cluster.ask(
+        "submit", film, "out.mkv", "--preset", "slower", "--gop", "25", "--lossless"
+    )  # fmt: skip
+    seen = operator.until(
+        "a job that waits", lambda n: n.of_state("jobs") == {"WaitingForClients": 1}
+    )
+    assert (seen.value("queue_depth"), seen.value("remaining_frames")) == (1, frames)
+    received = seen.value("transfer_bytes_total", direction="received")
+    received -= empty.value("transfer_bytes_total", direction="received")
+    assert film.stat().st_size <= received < film.stat().st_size + 10_000
+
+    operator.add_worker("attic")
+    seen = hold_in_an_attempt(operator, "attic")
+    assert seen.value("worker_slots", state="busy") > 0
+    assert seen.value("queue_depth") == 0
+    assert seen.value("encoded_frames_total", encoder="libx264") < frames
+
+    cluster.workers["attic"].kill()
+    # States are shown as they are now, ends are counted once they are stored.
+    seen = operator.until(
+        "the end of its lease",
+        lambda n: (
+            n.of_state("workers") == {"Disconnected": 1}
+            and n.value("attempts_total", end="failed") > 0
+        ),
+    )
+    lost = seen.value("lease_expirations_total")
+    assert lost == seen.value("attempts_total", end="failed")
+    assert seen.of_state("live_attempts") == seen.of_state("worker_slots") == {}
+
+    stand_still(cluster, 1.2)
+    # What was due every half second came that late.
+    after = operator.until(
+        "the late call",
+        lambda n: (
+            n.value("reactor_delay_seconds_sum") > seen.value("reactor_delay_seconds_sum") + 0.5
+        ),
+    )
+    assert after.value("reactor_delay_seconds_bucket", le="0.5") < after.value(
+        "reactor_delay_seconds_count"
+    )
+
+    operator.add_worker("barn")
+    cluster.wait(submitted["id"])
+    seen = operator.after_its_end()
+    job = cluster.job(submitted["id"])
+    assert seen.of_state("jobs") == seen.of_state("jobs_ended_total") == {"Completed": 1}
+    assert seen.of_state("workers") == {"Idle": 1, "Disconnected": 1}
+    assert seen.value("segments_total", outcome="committed") == job["segments_committed"]
+    assert seen.value("attempts_total", end="committed") == job["segments_committed"]
+    assert seen.value("attempts_total", end="failed") == job["retries"] == lost
+    assert seen.value("encoded_frames_total", encoder="libx264") == frames
+    took = "segment_encode_seconds"
+    assert seen.value(f"{took}_count", encoder="libx264") == job["segments_committed"]
+    assert seen.value(f"{took}_sum", encoder="libx264") > 0
+
+    see_download(operator, submitted["id"])
+
+
+def hold_in_an_attempt(operator: Operator, name: str) -> Numbers:
+    """Stop a worker while it encodes, so that it still holds the attempt when it is killed."""
+    worker = operator.cluster.workers[name]
+
+    def holds(seen: Numbers) -> bool:
+        states = seen.of_state("jobs"), seen.of_state("workers")
+        running = seen.of_state("live_attempts").get("running", 0)
+        return states == ({"Processing": 1}, {"Processing": 1}) and running > 0
+
+    def catch(seen: Numbers) -> bool:
+        if not holds(seen):
+            return False
+        worker.send_signal(signal.SIGSTOP)
+        if holds(Numbers(operator.measured())):
+            return True
+        worker.send_signal(signal.SIGCONT)
+        return False
+
+    return operator.until("an attempt", catch)
+
+
+def stand_still(cluster: Cluster, for_s: float) -> None:
+    """Have the coordinator do nothing for a while."""
+    assert cluster.coordinator is not None
+    os.kill(cluster.coordinator.pid, signal.SIGSTOP)
+    try:
+        time.sleep(for_s)
+    finally:
+        os.kill(cluster.coordinator.pid, signal.SIGCONT)
+
+
+def see_download(operator: Operator, job_id: str) -> None:
+    """Each byte of a result that is fetched is counted, and a part of it as a part."""
+    before = operator.value("transfer_bytes_total", direction="sent")
+    status, film = operator.fetch(f"/api/v1/jobs/{job_id}/result")
+    assert (status, film) == (200, (operator.cluster.outputs / "out.mkv").read_bytes())
+    sent = operator.value("transfer_bytes_total", direction="sent") - before
+    # The numbers that were asked for before are sent too.
+    assert len(film) <= sent < len(film) + 50_000
 
 
 def check_metrics(text: str) -> None:

@@ -8,12 +8,7 @@ import pytest
 from ffcluster.core.model import Capability, Diagnosis, Measurement, Trouble
 from ffcluster.core.profile import Codec, Profile
 from ffcluster.encoders.backend import ProbeOutcome
-from ffcluster.encoders.benchmarking import (
-    BenchmarkOutcome,
-    BenchmarkTask,
-    standard_benchmark,
-    standard_measured,
-)
+from ffcluster.encoders.benchmarking import BenchmarkOutcome, BenchmarkTask
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.software import SoftwareBackend
 from ffcluster.testing import FakeBackend
@@ -36,12 +31,12 @@ DONE = BenchmarkOutcome(ProbeOutcome(255, timed_out=True), 100, 2.0)
 def measured(*outcomes: BenchmarkOutcome, **changes: object) -> Measurement | Diagnosis:
     task = attrs.evolve(TASK, **changes)
     backend = FakeBackend(explained=Diagnosis("fake", "", "no session left", trouble=Trouble.BUSY))
-    return standard_measured(backend, CAPABILITY, task, outcomes)
+    return backend.measured(CAPABILITY, task, outcomes)
 
 
 def test_each_session_is_one_command_with_the_backends_own_arguments() -> None:
     backend = SoftwareBackend()
-    commands = standard_benchmark(backend, BUILD, CAPABILITY, attrs.evolve(TASK, sessions=3))
+    commands = backend.benchmark(BUILD, CAPABILITY, attrs.evolve(TASK, sessions=3))
     assert len(commands) == 3
     assert len(set(commands)) == 1
     argv = commands[0].argv
@@ -65,7 +60,7 @@ def test_decoding_on_the_device_is_asked_for_only_where_it_was_proven() -> None:
     task = attrs.evolve(TASK, hardware_decode=True)
     for proven in (False, True):
         capability = attrs.evolve(CAPABILITY, hardware_decode=proven)
-        standard_benchmark(Watching(), BUILD, capability, task)
+        Watching().benchmark(BUILD, capability, task)
     assert asked == [False, True]
 
 
@@ -100,7 +95,7 @@ def test_failure_of_one_session_is_the_backends_to_explain() -> None:
 
 def test_failure_that_nobody_knows_is_quoted() -> None:
     failed = BenchmarkOutcome(ProbeOutcome(1, stderr="x\n[enc @ 0x1] strange thing\n"), 0, 0.1)
-    found = standard_measured(FakeBackend(), CAPABILITY, TASK, [failed])
+    found = FakeBackend().measured(CAPABILITY, TASK, [failed])
     assert isinstance(found, Diagnosis)
     assert "strange thing" in found.cause
 

@@ -24,8 +24,8 @@ from ffcluster.net.bulk_server import Readable
 from ffcluster.net.client import CoordinatorClient
 from ffcluster.net.door import path_segments
 from ffcluster.net.tokens import make_token
-from ffcluster.services.config import ServerSettings
-from ffcluster.services.coordinator import CoordinatorService
+from ffcluster.services.coordinator.service import CoordinatorService
+from ffcluster.services.settings.config import ServerSettings
 from ffcluster.web.routing import Route
 from tests.inputs import ffmpeg, pictures
 from tests.net.loopback import Collector, until
@@ -138,14 +138,14 @@ class AccessCase(TestCase):
 
     def routes(self) -> dict[tuple[str, str], Route]:
         """Every route of the REST API, by its method and a path to what is there."""
-        assert self.service._parts is not None
+        assert self.service._display is not None
         values = {"job_id": self.job.id, "first_frame": "0", "frame": "0", "epoch": "999"}
         return {
             (
                 route.method,
                 API + _NAME.sub(lambda name: values.get(name[1], "x"), route.path),
             ): route
-            for route in self.service._parts.routes()
+            for route in self.service._display.routes()
         }
 
     async def ask(self, method: str, path: str, attempt: Attempt) -> bytes:

@@ -24,7 +24,7 @@ from ffcluster.encoders.benchmarking import BenchmarkCommand, BenchmarkOutcome, 
 from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.encoders.registry import Registry
 from ffcluster.errors import FfclusterError, NoUsableEncoder
-from ffcluster.services.benchmark import (
+from ffcluster.services.machine.benchmark import (
     BenchmarkReport,
     BenchmarkRequest,
     BenchmarkRow,

@@ -17,8 +17,8 @@ from twisted.trial.unittest import TestCase
 from ffcluster.core.model import JobRequest
 from ffcluster.errors import Conflict, DiskFull, IdempotencyConflict, InvalidOption, NotFound
 from ffcluster.net.client import CoordinatorClient
-from ffcluster.services.config import ServerSettings
-from ffcluster.services.coordinator import CoordinatorService
+from ffcluster.services.coordinator.service import CoordinatorService
+from ffcluster.services.settings.config import ServerSettings
 from tests.inputs import ffmpeg, pictures
 from tests.integration.media_case import asynchronous
 
@@ -174,7 +174,7 @@ class CoordinatorCase(TestCase):
         await self.in_state(job_id, "Failed")
         await client.retry(job_id)
         await self.in_state(job_id, "Failed")
-        client = await self.start_again(keep_failed_s=0.0)
+        client = await self.start_again(keep_failed_s=0.0, keep_uploads_s=0.0)
         while self._blobs():
             await deferLater(reactor, 0.02)
         with pytest.raises(Conflict):
@@ -182,6 +182,90 @@ class CoordinatorCase(TestCase):
 
     def _blobs(self) -> list[Path]:
         return [path for path in (self.directory / "state" / "blobs").rglob("*") if path.is_file()]
+
+    # --- uploads of ended jobs -----------------------------------------------------------------
+
+    def other_film(self, frames: int) -> Path:
+        """A film of so many pictures."""
+        path = self.directory / f"film-{frames}.mkv"
+        ffmpeg(*pictures(frames, size="64x64"), "-c:v", "libx264", "-g", "10", str(path))
+        return path
+
+    async def cancelled(self, film: Path) -> str:
+        """The id of a job that was cancelled, whose film was sent."""
+        assert self.client is not None
+        upload = await self.client.upload(film)
+        job = await self.client.submit(self.request(server_path=None, upload_id=upload))
+        assert job.source_uploaded
+        assert job.source_kept_until is None
+        await self.client.cancel(job.id)
+        return job.id
+
+    @asynchronous
+    async def test_upload_stays_after_its_job_has_ended_and_over_a_restart(self) -> None:
+        await self.start()
+        job_id = await self.cancelled(self.film)
+        client = await self.start_again()
+        view = await client.job(job_id)
+        assert view.ended_at is not None
+        assert view.source_kept_until == view.ended_at + self.settings.keep_uploads_s
+        await client.retry(job_id)
+        view = await self.in_state(job_id, "WaitingForClients")
+        assert (view.frame_count, view.source_kept_until) == (50, None)
+
+    @asynchronous
+    async def test_upload_whose_time_is_over_is_removed_and_said_to_be_gone(self) -> None:
+        client = await self.start()
+        job_id = await self.cancelled(self.film)
+        assert self._blobs()
+        client = await self.start_again(keep_uploads_s=0.0)
+        assert not self._blobs()
+        assert (await client.job(job_id)).source_kept_until is None
+        with pytest.raises(Conflict, match="not kept any more"):
+            await client.retry(job_id)
+        await self.cancelled(self.other_film(20))
+        while self._blobs():
+            await deferLater(reactor, 0.02)
+
+    @asynchronous
+    async def test_oldest_upload_makes_room_for_a_new_one(self) -> None:
+        films = [self.other_film(frames) for frames in (20, 30, 40)]
+        sizes = [film.stat().st_size for film in films]
+        await self.start()
+        oldest, newer = [await self.cancelled(film) for film in films[:2]]
+        client = await self.start_again(max_disk_bytes=sum(sizes) - 1)
+        newest = await self.cancelled(films[2])
+        kept = [(await client.job(one)).source_kept_until for one in (oldest, newer, newest)]
+        assert [until is not None for until in kept] == [False, True, True]
+        assert sorted(path.stat().st_size for path in self._blobs()) == sizes[1:]
+
+    @asynchronous
+    async def test_no_upload_is_removed_for_one_that_finds_no_room_anyway(self) -> None:
+        film, large = self.other_film(20), self.other_film(90)
+        await self.start()
+        job_id = await self.cancelled(film)
+        client = await self.start_again(max_disk_bytes=large.stat().st_size - 1)
+        with pytest.raises(DiskFull):
+            await client.upload(large)
+        assert (await client.job(job_id)).source_kept_until is not None
+
+    @asynchronous
+    async def test_upload_that_another_job_needs_makes_no_room(self) -> None:
+        film, other = self.other_film(20), self.other_film(30)
+        client = await self.start()
+        ended = await self.cancelled(film)
+        upload = await client.upload(film)
+        going = (await client.submit(self.request(server_path=None, upload_id=upload))).id
+        await self.in_state(going, "WaitingForClients")
+        assert len(self._blobs()) == 1
+        most = film.stat().st_size + other.stat().st_size - 1
+        client = await self.start_again(max_disk_bytes=most)
+        with pytest.raises(DiskFull):
+            await client.upload(other)
+        assert (await client.job(ended)).source_kept_until is not None
+        await client.cancel(going)
+        await client.upload(other)
+        assert (await client.job(ended)).source_kept_until is None
 
     @asynchronous
     async def test_what_is_not_there_is_not_found(self) -> None:

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from twisted.internet import endpoints, reactor
 from twisted.trial.unittest import TestCase
 
-from ffcluster.services.config import ServerSettings
-from ffcluster.services.coordinator import CoordinatorService
+from ffcluster.services.coordinator.service import CoordinatorService
+from ffcluster.services.settings.config import ServerSettings
 from tests.net.loopback import Collector, until
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -41,7 +41,8 @@ class Monitored(TestCase):
         await self.service.started
         self.addCleanup(self.service.stopService)
         assert self.service._parts is not None
-        self.parts = self.service._parts
+        assert self.service._display is not None
+        self.parts, self.display = self.service._parts, self.service._display
 
     async def ask(self, path: str, *headers: str, method: str = "GET") -> tuple[int, bytes, bytes]:
         """Status, headers in lower case, and body of an answer."""
@@ -71,7 +72,7 @@ class Monitored(TestCase):
         assert (await self.ask("/readyz", method="POST"))[0] == 405
 
     async def test_coordinator_whose_disk_is_full_is_live_and_not_ready(self) -> None:
-        self.parts.housekeeping._reserve._min_free_bytes = 2**60
+        self.parts.uploads._reserve._min_free_bytes = 2**60
         await until(lambda: bool(self.parts.housekeeping.no_room))
         status, checks = await self.ready()
         assert (status, checks["disk"], checks["store"]) == (503, False, True)
@@ -118,11 +119,11 @@ class Monitored(TestCase):
         assert (await self.ask("/metrics", method="POST"))[0] == 405
 
     async def test_bytes_that_go_out_are_counted(self) -> None:
-        before = self.parts.metrics.traffic.sent_bytes
+        before = self.display.metrics.traffic.sent_bytes
         _, _, body = await self.ask("/livez")
-        assert self.parts.metrics.traffic.sent_bytes == before + len(body)
+        assert self.display.metrics.traffic.sent_bytes == before + len(body)
         await self.ask("/livez", method="HEAD")
-        assert self.parts.metrics.traffic.sent_bytes == before + len(body)
+        assert self.display.metrics.traffic.sent_bytes == before + len(body)
 
     async def test_caller_who_goes_away_meanwhile_is_no_trouble(self) -> None:
         where = endpoints.TCP4ClientEndpoint(reactor, "127.0.0.1", self.service.port)

@@ -21,10 +21,10 @@ from ffcluster.errors import Conflict, FfclusterError, InvalidOption, NotFound
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.api_client import ApiClient
 from ffcluster.net.client import CoordinatorClient
-from ffcluster.services.config import ServerSettings, WorkerSettings
-from ffcluster.services.coordinator import CoordinatorService
-from ffcluster.services.pictures import Pictures
-from ffcluster.services.worker import WorkerService
+from ffcluster.services.coordinator.service import CoordinatorService
+from ffcluster.services.settings.config import ServerSettings, WorkerSettings
+from ffcluster.services.viewing.pictures import Pictures
+from ffcluster.services.worker.service import WorkerService
 from ffcluster.web.filmstrip import FilmstripQuery
 from ffcluster.web.gantt import GanttQuery, attempt_detail
 from ffcluster.web.pictures import Side
@@ -88,9 +88,9 @@ class PicturesTests(TestCase):
 
     @property
     def pictures(self) -> Pictures:
-        parts = self.service._parts
-        assert parts is not None
-        return parts.pictures
+        display = self.service._display
+        assert display is not None
+        return display.pictures
 
     async def submitted(self, **changes: Any) -> str:
         request = JobRequest(

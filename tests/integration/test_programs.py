@@ -148,7 +148,7 @@ def test_worker_of_a_wrong_token_that_is_not_persistent_ends_with_5(
 )
 def test_bad_options_end_twistd_with_a_message(start: Starter, arguments: tuple[str, ...]) -> None:
     program = start(*TWISTD, *arguments)
-    log = program.ends_with(1)
+    log = program.ends_with(2)
     assert arguments[1] in log
     assert "Traceback" not in log
 

@@ -29,9 +29,9 @@ from ffcluster.core.timeline import FrameRange
 from ffcluster.encoders.registry import Registry
 from ffcluster.errors import InvalidOption, NotFound, NotReproducible
 from ffcluster.media.sameness import Match
-from ffcluster.services import reproduce as service
-from ffcluster.services.reproduce import reproduce
-from ffcluster.services.reproduction import Reproduction, Wish
+from ffcluster.services.local import reproduce as service
+from ffcluster.services.local.reproduce import reproduce
+from ffcluster.services.local.reproduction import Reproduction, Wish
 from tests import inputs
 from tests.integration.media_case import MediaCase, asynchronous
 from tests.integration.pipeline import Pipeline

@@ -1,7 +1,8 @@
 """Every kind of input, cut, encoded, checked, joined and verified, against one ffmpeg process.
 
 The oracle is one ffmpeg that decodes the whole source: the output must decode to the same
-pictures (lossless), each shown at the same time.
+pictures (lossless), each shown at the same time. Films are cut at their keyframes here, and go
+through the other ffmpeg where there are two; `tests.e2e.test_exact` cuts them anywhere.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from tests import inputs
 from tests.integration.media_case import MediaCase, all_builds, asynchronous
 from tests.integration.pipeline import Pipeline, Shown, decode, spec_for
 
-# Sound of these cannot be copied into mp4.
-_AUDIO_ENCODED = {"prores_422_10_mov", "mjpeg_mov", "vp8_hidden_webm", "wmv2_asf"}
+# Kinds whose sound cannot be copied into Matroska.
+_AUDIO_ENCODED = ("wmv2_asf",)
 _LOSSLESS = RateControl(RateMode.LOSSLESS)
 _X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-threads", "2")
 
@@ -61,27 +62,22 @@ class SplitJoinTests(MediaCase):
         finally:
             await helper.close()
 
-    async def _lossless(self, kind: str, *, at_keyframes: bool) -> None:
+    async def _lossless(self, kind: str) -> None:
         source, summary, facts = await self._facts(kind)
         pix_fmt = summary.video.pix_fmt
-        # Keyframe cuts go through the other ffmpeg, where there are two, and into Matroska.
-        build = all_builds()[-1 if at_keyframes else 0]
-        container = Container.MKV if at_keyframes else Container.MP4
-        encoded = kind in (_AUDIO_ENCODED if container is Container.MP4 else {"wmv2_asf"})
+        audio = AudioMode.AAC if kind in _AUDIO_ENCODED else AudioMode.COPY
         pipeline = Pipeline(
-            self.runner, build, source, self.directory,
-            spec_for(container, rate=_LOSSLESS,
-                     audio=AudioMode.AAC if encoded else AudioMode.COPY),
+            self.runner, all_builds()[-1], source, self.directory,
+            spec_for(Container.MKV, rate=_LOSSLESS, audio=audio),
             EncodeArguments(filters=(f"format={pix_fmt}",), output_args=(*_X264, "-qp", "0")),
             picture_check=True,
         )  # fmt: skip
-        cuts = None if at_keyframes else _arbitrary(kind, summary.frame_count)
-        output, report = await pipeline.run(cuts)
+        output, report = await pipeline.run(None)
         expected = decode(inputs.ffmpeg_path(), source, pix_fmt, str(facts.video_index))
         found = decode(inputs.ffmpeg_path(), output, pix_fmt)
         assert [s.md5 for s in found] == [s.md5 for s in expected]
         start = _start(summary, facts) - Fraction(report.shift_s)
-        self._assert_times(found, expected, start, container)
+        self._assert_times(found, expected, start, Container.MKV)
         assert report.frame_count == len(expected)
 
     def _assert_times(
@@ -114,14 +110,9 @@ def _add_kind(kind: str) -> None:
 
     @asynchronous
     async def at_keyframes(self: SplitJoinTests) -> None:
-        await self._lossless(kind, at_keyframes=True)
-
-    @asynchronous
-    async def anywhere(self: SplitJoinTests) -> None:
-        await self._lossless(kind, at_keyframes=False)
+        await self._lossless(kind)
 
     setattr(SplitJoinTests, f"test_{name}_is_exact_when_cut_at_keyframes", at_keyframes)
-    setattr(SplitJoinTests, f"test_{name}_is_exact_when_cut_anywhere", anywhere)
 
 
 def _add_lossy(kind: str) -> None:

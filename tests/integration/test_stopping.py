@@ -20,10 +20,10 @@ from ffcluster.core.model import JobRequest
 from ffcluster.core.profile import Profile
 from ffcluster.errors import Unreachable
 from ffcluster.net.client import CoordinatorClient
-from ffcluster.services import attempt
-from ffcluster.services.config import ServerSettings, WorkerSettings
-from ffcluster.services.coordinator import CoordinatorService
-from ffcluster.services.worker import WorkerService
+from ffcluster.services.coordinator.service import CoordinatorService
+from ffcluster.services.settings.config import ServerSettings, WorkerSettings
+from ffcluster.services.worker import attempt
+from ffcluster.services.worker.service import WorkerService
 from tests.e2e.cluster import descendants, is_alive
 from tests.net.loopback import until
 

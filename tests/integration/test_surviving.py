@@ -41,7 +41,7 @@ from ffcluster.encoders.build import FfmpegBuild
 from ffcluster.errors import BlobDamaged, BlobLost, Cancelled, DiskFull, JoinFailed, SourceChanged
 from ffcluster.media.encode import encode_piece
 from ffcluster.media.runner import Runner
-from ffcluster.services.jobmedia import JobMedia
+from ffcluster.services.jobs.jobmedia import JobMedia
 from ffcluster.steps import Step
 from ffcluster.store.blobs import FileBlobs
 from ffcluster.store.files import sha256_of

@@ -38,7 +38,8 @@ from ffcluster.interfaces.cli.output import Exit, Output
 from ffcluster.interfaces.cli.runtime import LocalCluster, Main, Runtime
 from ffcluster.net.access import Scope, TokenView
 from ffcluster.web.gantt import AttemptDetail, RunningAttempt, attempt_detail
-from ffcluster.web.models import Plan, PlanVideo, SegmentDetail
+from ffcluster.web.models.plans import Plan, PlanVideo
+from ffcluster.web.models.segments import SegmentDetail
 from ffcluster.web.pictures import Side
 from ffcluster.web.showing import segment_detail
 from ffcluster.web.tokens import Link

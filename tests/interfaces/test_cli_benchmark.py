@@ -15,13 +15,13 @@ from ffcluster.core.profile import Codec
 from ffcluster.encoders.registry import Registry
 from ffcluster.errors import NoUsableEncoder
 from ffcluster.interfaces.cli.main import cli
-from ffcluster.services.benchmark import (
+from ffcluster.services.machine.benchmark import (
     BenchmarkReport,
     BenchmarkRequest,
     BenchmarkRow,
     BenchmarkStep,
 )
-from ffcluster.services.detection import machine_state_dir
+from ffcluster.services.machine.detection import machine_state_dir
 from ffcluster.testing import FakeBackend, entry_point
 from tests.interfaces.fakes import FakeClient, invoke, objects, runtime_with
 

@@ -13,7 +13,9 @@ from twisted.internet.task import Clock
 from ffcluster.client.stream import Stream
 from ffcluster.core.profile import Profile
 from ffcluster.errors import EventsGone, Forbidden, Unreachable
-from ffcluster.web.models import Disk, NamedProfile, Status
+from ffcluster.net.access import Scope
+from ffcluster.web.models.catalogue import NamedProfile
+from ffcluster.web.models.status import Disk, Me, Status
 from ffcluster.web.stream import LoggedEvent
 from ffcluster.web.webhooks import CreatedWebhook, Delivery, Webhook
 from tests.interfaces.fakes import FakeClient, invoke, objects
@@ -42,6 +44,9 @@ class Cluster(FakeClient):
     async def status(self) -> Status:
         self._say("status")
         return self.shown
+
+    async def me(self) -> Me:
+        return Me("wall", Scope.VIEWER, (Scope.VIEWER,), "t1")
 
     async def profiles(self) -> Sequence[NamedProfile]:
         self._say("profiles")
@@ -80,13 +85,15 @@ class Cluster(FakeClient):
 def test_status_says_how_the_cluster_is_doing() -> None:
     text = invoke(Cluster(), "status").stdout
     for wanted in ("ffcluster 0.1.0, ffmpeg 7.1, up for 1:01:40", "1 Queued, 2 Processing",
-                   "3 Idle; jobs wait for 2", "123.4 frames/s",
+                   "3 Idle; jobs start with 2 or more", "123.4 frames/s",
                    "2.0 MB of 1.0 GB used, 5.0 GB free",
-                   "Warning: The disk is slow."):  # fmt: skip
+                   "Warning: The disk is slow.",
+                   "You: wall; may do what needs viewer"):  # fmt: skip
         assert wanted in text
     assert "Start a worker" not in text
     (line,) = objects(invoke(Cluster(), "status", "--json"))
     assert (line["type"], line["fps"], line["disk"]["short_of"]) == ("result", 123.4, "")
+    assert line["me"]["scopes"] == ["viewer"]
 
 
 def test_status_without_workers_says_how_to_start_one() -> None:

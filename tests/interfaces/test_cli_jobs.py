@@ -300,6 +300,16 @@ def test_jobs_shows_priority_and_pause() -> None:
     assert (line["job"]["paused"], line["job"]["priority"]) == (True, 7)
 
 
+def test_jobs_shows_what_the_file_of_an_ended_job_became_and_no_rate() -> None:
+    class Done(FakeClient):
+        async def jobs(self) -> list[JobView]:
+            return [job_view("Completed", fps=0.0, outcome=outcome("/srv/out-2.mp4"))]
+
+    (_, row) = invoke(Done(), "jobs").stdout.splitlines()
+    assert row.split()[-1] == "out-2.mp4"
+    assert "0.0" not in row
+
+
 def test_wait_tells_that_the_coordinator_is_away_and_back() -> None:
     away = Unreachable(message="No coordinator answers at films:5001.")
     client = FakeClient(outages=(away, away, None))

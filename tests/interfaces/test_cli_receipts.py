@@ -16,8 +16,8 @@ from ffcluster.core.timeline import FrameRange
 from ffcluster.errors import FfclusterError, NotReproducible
 from ffcluster.interfaces.cli.main import cli
 from ffcluster.media.sameness import Match
-from ffcluster.services.receiptfile import read_receipt, receipt_text
-from ffcluster.services.reproduction import Reproduction, Wish
+from ffcluster.services.keeping.receiptfile import read_receipt, receipt_text
+from ffcluster.services.local.reproduction import Reproduction, Wish
 from tests.interfaces.fakes import (
     FakeClient,
     a_receipt,

@@ -10,7 +10,7 @@ import pytest
 from ffcluster.errors import Conflict, Forbidden, NotFound, Unreachable
 from ffcluster.interfaces.cli.tokens import ISSUED_SCOPES
 from ffcluster.net.access import Scope
-from ffcluster.services import tokens as book
+from ffcluster.services.keeping import tokens as book
 from tests.interfaces.fakes import SECRET, FakeClient, invoke, objects, token_view
 
 WHERE = ("--coordinator", "ws://films.lan:5002")

@@ -34,10 +34,10 @@ from ffcluster.errors import (
 )
 from ffcluster.interfaces.cli.main import _COMMANDS, cli
 from ffcluster.media.verify import ComparisonReport
-from ffcluster.services.config import read_token_file
-from ffcluster.services.detection import Trial, machine_state_dir
-from ffcluster.services.doctor import BuildSummary, Findings
-from ffcluster.services.dryrun import FilmPlan
+from ffcluster.services.jobs.dryrun import FilmPlan
+from ffcluster.services.machine.detection import Trial, machine_state_dir
+from ffcluster.services.machine.doctor import BuildSummary, Findings
+from ffcluster.services.settings.config import read_token_file
 from tests.interfaces.fakes import FakeClient, invoke, job_spec, objects, runtime_with
 
 

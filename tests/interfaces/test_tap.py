@@ -179,8 +179,12 @@ def test_config_file_is_read_and_beaten(tmp_path: Path) -> None:
         (["--interface=0.0.0.0"], ["--interface=0.0.0.0", "ffcluster token > "]),
         (["--ffmpeg-params=-vf movie=x"], ["--ffmpeg-params", "movie"]),
         (["--file-name-output=a/b.mp4"], ["--file-name-output=a/b.mp4", "--output-dir"]),
-        (["--port"], ["port"]),
-        (["--no-such-option"], ["no-such-option"]),
+        (["--port"], ["--port needs a value."]),
+        (["--no-exactly=3"], ["--no-exactly takes no value."]),
+        (["--prot=1"], ["There is no option --prot. Did you mean --port?"]),
+        (["--no-such-thing-at-all"], ["There is no option --no-such-thing-at-all."]),
+        (["--quarantin=3"], ["--quarantin may be any of --quarantine, --quarantine-after."]),
+        (["-x"], ["There is no option -x."]),
         (["missing.mkv"], ["There is no file", "missing.mkv"]),
         (["a.mkv", "b.mkv"], ["One SOURCE"]),
         (["--config=missing.toml"], ["missing.toml", "cannot be read"]),
@@ -199,6 +203,7 @@ def test_bad_server_arguments_are_usage_errors(arguments: list[str], parts: list
         (["--server-port=0"], "1 to 65535"),
         (["--slots=none"], "1 to 1024"),
         (["film.mkv"], "options only"),
+        (["--port=5001"], "Did you mean --server-port?"),
     ],
 )
 def test_bad_worker_arguments_are_usage_errors(arguments: list[str], part: str) -> None:
@@ -264,10 +269,27 @@ def test_log_file_is_begun_anew_on_sigusr1_as_by_twistd(
     assert "hello" in (tmp_path / "twistd.log.1").read_text()
 
 
-def test_syslog_takes_text_of_every_level_and_no_other_form() -> None:
+def test_syslog_takes_text_of_every_level_and_no_other_form(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert logging_program("--syslog", "run", "--log-level=warn").observer is not None
-    with pytest.raises(usage.UsageError, match="syslog"):
+    with pytest.raises(SystemExit):
         logging_program("--syslog", "run", "--log-format=json")
+    assert "syslog" in capsys.readouterr().err
+
+
+def test_twistd_says_what_is_wrong_and_not_its_whole_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        logging_program("run", "--slot=3x")
+    assert left.value.code == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        "Error: --slots=3x: a whole number from 1 to 1024 is allowed.",
+        "See: twistd run --help",
+    ]
 
 
 def test_program_without_twistd_takes_no_log() -> None:

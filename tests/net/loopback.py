@@ -18,7 +18,7 @@ from ffcluster.net.bulk_client import BulkClient
 from ffcluster.net.bulk_server import Readable, bulk_tree
 from ffcluster.net.door import Door, host_rule
 from ffcluster.net.site import CoordinatorSite, GuardedFactory
-from ffcluster.services.tokens import TokenBook
+from ffcluster.services.keeping.tokens import TokenBook
 from ffcluster.store.files import IncomingFile
 from tests.services.desks import MemoryWriter
 

@@ -16,7 +16,7 @@ from ffcluster.net.access import Caller
 from ffcluster.net.client import CoordinatorClient
 from ffcluster.net.client_session import ClientSession
 from ffcluster.net.session import SILENCE_LIMIT_S
-from ffcluster.services.gateway import Session
+from ffcluster.services.coordinator.gateway import Session
 from tests.interfaces.fakes import a_receipt, worker_view
 from tests.net.loopback import until
 from tests.net.test_websocket import SocketCase

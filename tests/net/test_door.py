@@ -270,9 +270,17 @@ def test_refusal_is_a_problem_document_or_a_sentence() -> None:
     assert problem["status"] == 403
     assert problem["type"] == "urn:ffcluster:problem:forbidden"
     assert problem["code"] == "forbidden"
-    assert set(problem) == {"type", "title", "status", "detail", "advice", "code"}
+    assert set(problem) == {"type", "title", "status", "detail", "advice", "code", "errors"}
     plain = refusal.answer(as_problem=False, with_body=True)
     assert plain.endswith(b"\r\n\r\nThe token viewer has the scope viewer; this needs worker.\n")
+
+
+def test_what_only_http_knows_is_told_by_the_status_alone() -> None:
+    refusal = ask("/api/v1/jobs", host="evil.example")
+    body = refusal.answer(as_problem=True, with_body=True).partition(b"\r\n\r\n")[2]
+    problem = orjson.loads(body)
+    assert (problem["type"], problem["title"]) == ("about:blank", "Misdirected Request")
+    assert (problem["status"], problem["code"]) == (421, "refused")
 
 
 def test_answer_to_head_has_no_body() -> None:

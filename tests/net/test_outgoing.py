@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
+import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import KeyPair
 from twisted.trial.unittest import TestCase
-from twisted.web.server import Site
 
 from ffcluster.errors import InvalidOption, Refused, Unreachable
 from ffcluster.net.outgoing import Outgoing, check_url, is_public
@@ -42,6 +46,7 @@ def test_public_addresses_are_told(address: str) -> None:
         "http://example.org", "https://127.0.0.1/", "https://[::1]/", "https://10.0.0.1:8443/x",
         "https://user:hunter2@example.org/", "ftp://example.org", "example.org", "", "https://",
         "https://example.org/ a", "https://ex\u00e4mple.org", "https://example.org/\n", "https://a:b/",
+        "https://a..b/", "https://under_score.example.org/", "https://*.example.org/", "https://./",
         "https://example.org:0/", "https://example.org/" + "x" * 2000, "file:///etc/passwd",
     ],
 )  # fmt: skip
@@ -56,6 +61,7 @@ def test_private_urls_are_taken_where_they_are_allowed() -> None:
     check_url("https://8.8.8.8/hook", private=False)
     check_url("http://127.0.0.1:8000/hook", private=True)
     check_url("http://[::1]:8000/hook", private=True)
+    check_url("http://my_service:8000/hook", private=True)
     with pytest.raises(InvalidOption):
         check_url("file:///etc/passwd", private=True)
 
@@ -120,29 +126,102 @@ class OutgoingTests(TestCase):
         assert str(failed.value) == "no answer within 0.2 s"
 
     @asynchronous
-    async def test_certificate_that_nobody_vouches_for_is_refused(self) -> None:
-        certificate = KeyPair.generate().selfSignedCert(1, CN="localhost")
-        site = Site(self.receiver)
-        port: Any = reactor.listenSSL(0, site, certificate.options(), interface="127.0.0.1")  # type: ignore[attr-defined]
-        self.addCleanup(port.stopListening)
-        with pytest.raises(Unreachable):
-            await self.post(
-                Outgoing(reactor, private=True), f"https://127.0.0.1:{port.getHost().port}/"
-            )
-        assert self.receiver.got == []
-        # Twisted says why, too.
-        self.flushLoggedErrors()
+    async def test_who_answers_nothing_or_nonsense_is_told_in_words(self) -> None:
+        class Silent(Protocol):
+            says = b""
 
-    @asynchronous
-    async def test_endless_answer_is_cut_off(self) -> None:
-        class Flood(Protocol):
             def dataReceived(self, data: bytes) -> None:
                 transport: Any = self.transport
-                transport.write(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000)
+                transport.write(self.says)
+                transport.loseConnection()
 
-        port: Any = reactor.listenTCP(0, Factory.forProtocol(Flood), interface="127.0.0.1")  # type: ignore[attr-defined]
+        class Strange(Silent):
+            says = b"SSH-2.0-OpenSSH\r\n\r\n"
+
+        class Flood(Silent):
+            says = b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000
+
+        outgoing = Outgoing(reactor, private=True)
+        for kind, words in (
+            (Silent, "it ended the connection without an answer"),
+            (Strange, "what it answered is no HTTP"),
+            (Flood, "its answer is longer than 64 KiB"),
+        ):
+            port: Any = reactor.listenTCP(0, Factory.forProtocol(kind), interface="127.0.0.1")  # type: ignore[attr-defined]
+            self.addCleanup(port.stopListening)
+            with pytest.raises(Unreachable) as failed:
+                await self.post(outgoing, f"http://127.0.0.1:{port.getHost().port}/")
+            assert str(failed.value) == words
+        with pytest.raises(Unreachable) as failed:
+            await self.post(outgoing, "https://under_score.example.org/")
+        assert str(failed.value) == "its host has a name that cannot be looked up"
+
+
+class EncryptedTests(TestCase):
+    """Over https: this process trusts one authority, and what that vouches for."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.trusted = trustme.CA()
+        directory = Path(tempfile.mkdtemp(prefix="ffcluster-test-"))
+        self.addCleanup(shutil.rmtree, directory)
+        self.trusted.cert_pem.write_to_path(str(directory / "trusted.pem"))
+        was = {name: os.environ.pop(name, None) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
+        self.addCleanup(os.environ.update, {k: v for k, v in was.items() if v is not None})
+        self.addCleanup(os.environ.pop, "SSL_CERT_FILE", None)
+        os.environ["SSL_CERT_FILE"] = str(directory / "trusted.pem")
+        self.outgoing = Outgoing(reactor, private=True, resolve=self.resolve)
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    async def post(self, certificate: trustme.LeafCert, host: str) -> tuple[int | str, int]:
+        """The status of the answer, or why there is none; and how often it was received."""
+        receiver = Receiver(certificate=certificate)
+        self.addCleanup(receiver.close)
+        headers, body = signed_headers(b'{"data": {"number": 1}}')
+        url = receiver.url.replace("127.0.0.1", host)
+        try:
+            return await self.outgoing.post(url, headers, body), len(receiver.got)
+        except Unreachable as failed:
+            return str(failed), len(receiver.got)
+
+    @asynchronous
+    async def test_certificate_that_somebody_trusted_vouches_for_is_enough(self) -> None:
+        named = self.trusted.issue_cert("hook.example.org")
+        assert await self.post(named, "hook.example.org") == (204, 1)
+        # Another receiver at the same host, and one without a name.
+        assert await self.post(named, "hook.example.org") == (204, 1)
+        assert await self.post(self.trusted.issue_cert("127.0.0.1"), "127.0.0.1") == (204, 1)
+        between = self.trusted.create_child_ca()
+        assert await self.post(between.issue_cert("a.example.org"), "a.example.org") == (204, 1)
+
+    @asynchronous
+    async def test_nothing_is_sent_to_whom_nobody_trusted_vouches_for(self) -> None:
+        name = "hook.example.org"
+        untrusted = "its certificate has expired, or no authority that is trusted here made it"
+        assert await self.post(trustme.CA().issue_cert(name), name) == (untrusted, 0)
+        long_ago = datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC)
+        expired = self.trusted.issue_cert(name, not_before=long_ago, not_after=long_ago)
+        assert await self.post(expired, name) == (untrusted, 0)
+        other = self.trusted.issue_cert("other.example.org", "*.hook.example.org", "127.0.0.2")
+        for host in (name, "127.0.0.1", "a.b.hook.example.org"):
+            told = await self.post(other, host)
+            assert told == ("its certificate is for another name", 0), host
+
+    @asynchronous
+    async def test_receiver_that_speaks_no_tls_is_sent_nothing(self) -> None:
+        class Plain(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                got.append(data)
+                transport: Any = self.transport
+                transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        got: list[bytes] = []
+        port: Any = reactor.listenTCP(0, Factory.forProtocol(Plain), interface="127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(port.stopListening)
-        with pytest.raises(Unreachable):
-            await self.post(
-                Outgoing(reactor, private=True), f"http://127.0.0.1:{port.getHost().port}/"
-            )
+        with pytest.raises(Unreachable) as failed:
+            await self.outgoing.post(f"https://127.0.0.1:{port.getHost().port}/", {}, b"{secret}")
+        assert str(failed.value).startswith("no encrypted connection came about: ")
+        assert b"secret" not in b"".join(got)

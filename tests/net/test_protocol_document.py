@@ -15,15 +15,10 @@ import pytest
 
 from ffcluster import converting
 from ffcluster.net import bulk_client, codec, messages, session, site, websocket
-from ffcluster.services import (
-    attempt,
-    coordinator,
-    housekeeping,
-    reception,
-    shelf,
-    tokens,
-    workbench,
-)
+from ffcluster.services.coordinator import reception
+from ffcluster.services.coordinator import service as coordinator
+from ffcluster.services.keeping import housekeeping, shelf, tokens
+from ffcluster.services.worker import attempt, workbench
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 MESSAGES: tuple[type, ...] = typing.get_args(messages.Message)

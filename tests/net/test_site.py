@@ -111,6 +111,19 @@ class Open(LoopbackCase):
         ):
             assert status(await self.raw(request(f"GET {path}"))) == 404, path
 
+    async def test_lines_that_are_too_long_are_told_so(self) -> None:
+        much = b"x" * 20_000
+        for line, said in (
+            (b"GET /v1/pieces/" + much, 414),
+            (b"GET /v1/pieces/" + much + b" HTTP/1.1\r\n", 414),
+            (b"GET /api/v1/jobs?state=" + much, 414),
+            (b"GET /v1/pieces/film HTTP/1.1\r\nIf-Match: " + much, 431),
+        ):
+            answer = await self.raw(line)
+            assert status(answer) == said, line[:60]
+            as_problem = header(answer, "content-type") == "application/problem+json"
+            assert as_problem is line.startswith(b"GET /api/")
+
     async def test_headers_of_any_bytes_are_answered(self) -> None:
         self.offer(FILM)
         for name in ("Range", "Authorization", "Host", "Origin", "If-Match", "Content-Type"):

@@ -18,7 +18,7 @@ from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.client import CoordinatorClient
 from ffcluster.net.tokens import authorization
 from ffcluster.net.websocket import CLOSE_PROTOCOL, CoordinatorSocketFactory, dial
-from ffcluster.services.gateway import Session
+from ffcluster.services.coordinator.gateway import Session
 from tests.net.loopback import TOKEN, LoopbackCase, until
 from tests.services.desks import FakeDesk
 

@@ -17,7 +17,7 @@ from ffcluster.core.profile import Container, Profile
 from ffcluster.core.views import JobView
 from ffcluster.errors import NotFound
 from ffcluster.net import codec, messages
-from ffcluster.services.gateway import Session
+from ffcluster.services.coordinator.gateway import Session
 
 decode = codec.decoder(messages.Message, messages.MAX_REPLY_BYTES)
 

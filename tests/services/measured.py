@@ -11,8 +11,8 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
 from ffcluster.core.durable import Changes, Counters
-from ffcluster.services.metrics import Around, Metrics
-from ffcluster.web.models import Disk, Status
+from ffcluster.services.viewing.metrics import Around, Metrics
+from ffcluster.web.models.status import Disk, Status
 from tests.core.cluster_model import Simulation
 
 ENCODERS = ("libx264", "hevc_nvenc")
@@ -85,11 +85,22 @@ class _Noting:
     put: Any
 
 
-def all_names() -> set[str]:
-    """The name of every series that a coordinator on this system may show."""
+def all_series() -> dict[str, dict[str, set[str]]]:
+    """Every series that a coordinator on this system may show: its labels and their values."""
     measured = Measured()
     measured.sim.join("one")
     measured.sim.submit("a", 100)
     measured.sim.run()
     measured.look()
-    return {s.name for s in measured.samples() if not s.name.endswith(_BEGAN)}
+    found: dict[str, dict[str, set[str]]] = {}
+    for sample in measured.samples():
+        if not sample.name.endswith(_BEGAN):
+            labels = found.setdefault(sample.name, {})
+            for label, value in sample.labels.items():
+                labels.setdefault(label, set()).add(value)
+    return found
+
+
+def all_names() -> set[str]:
+    """The name of every series that a coordinator on this system may show."""
+    return set(all_series())

@@ -9,8 +9,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import trustme
+from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.ssl import ContextFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
@@ -35,8 +38,24 @@ def signed_headers(body: bytes) -> tuple[dict[str, str], bytes]:
     return headers, body
 
 
+class _Shown(ContextFactory):
+    """Shows a certificate to whoever connects."""
+
+    def __init__(self, certificate: trustme.LeafCert) -> None:
+        self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        certificate.configure_cert(self._context)
+
+    def getContext(self) -> SSL.Context:
+        return self._context
+
+
 class Receiver(Resource):
     """Answers with the statuses that the test prepares, then with 204.
+
+    Args:
+        statuses: What is answered first.
+        secret: What everything that comes must be signed with, or None for unsigned.
+        certificate: Makes it listen for https, and shows this.
 
     Attributes:
         got: Each message that came: id, parsed body, and the status that it was answered with.
@@ -44,7 +63,12 @@ class Receiver(Resource):
 
     isLeaf = True
 
-    def __init__(self, statuses: Iterable[int] = (), secret: str | None = SECRET) -> None:
+    def __init__(
+        self,
+        statuses: Iterable[int] = (),
+        secret: str | None = SECRET,
+        certificate: trustme.LeafCert | None = None,
+    ) -> None:
         super().__init__()
         self.statuses = list(statuses)
         self.got: list[tuple[str, Any, int]] = []
@@ -52,11 +76,17 @@ class Receiver(Resource):
         self.location = b""
         self.silent = False
         self._secret = secret
-        self._port: Any = reactor.listenTCP(0, Site(self), interface="127.0.0.1")  # type: ignore[attr-defined]
+        listening: Any = reactor
+        self._scheme = "https" if certificate else "http"
+        site, here = Site(self), "127.0.0.1"
+        if certificate is None:
+            self._port = listening.listenTCP(0, site, interface=here)
+        else:
+            self._port = listening.listenSSL(0, site, _Shown(certificate), interface=here)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port.getHost().port}/hook?key=1"
+        return f"{self._scheme}://127.0.0.1:{self._port.getHost().port}/hook?key=1"
 
     def render_POST(self, request: Any) -> Any:
         headers = {

@@ -13,7 +13,7 @@ from ffcluster.net import messages
 from ffcluster.net.access import Caller, Scope
 from ffcluster.net.messages import NEEDS, PROTOCOL_VERSIONS
 from ffcluster.net.websocket import CLOSE_FORBIDDEN
-from ffcluster.services.gateway import Session
+from ffcluster.services.coordinator.gateway import Session
 from tests.services.desks import FakeConnection, FakeDesk, say, view
 
 LOOKING = {

@@ -23,14 +23,14 @@ from ffcluster.errors import Code, DiskFull, EncodeFailed
 from ffcluster.media.command import Command
 from ffcluster.media.runner import Runner
 from ffcluster.net import messages
-from ffcluster.services import attempt as attempt_module
-from ffcluster.services import encoding as encoding_module
-from ffcluster.services.workbench import Workbench
-from ffcluster.services.worker_session import WorkerSession
+from ffcluster.services.worker import attempt as attempt_module
+from ffcluster.services.worker import encoding as encoding_module
+from ffcluster.services.worker.session import WorkerSession
+from ffcluster.services.worker.workbench import Workbench
 from tests.net.loopback import BLOCK, LoopbackCase, payload, until
 from tests.services.benches import CAPABILITIES, offer
 from tests.services.desks import FakeConnection, say
-from tests.services.test_attempt import Plugins
+from tests.services.worker.test_attempt import Plugins
 
 PIECE = payload(2 * BLOCK, b"piece")
 RESULT = payload(3 * BLOCK, b"result")

@@ -11,7 +11,11 @@ import pytest
 
 from ffcluster.core.model import Measurement
 from ffcluster.errors import OutputUnwritable
-from ffcluster.services.measurements import MEASUREMENTS_NAME, load_measurements, store_measurements
+from ffcluster.services.machine.measurements import (
+    MEASUREMENTS_NAME,
+    load_measurements,
+    store_measurements,
+)
 from ffcluster.services.statefile import StateFile
 from tests.integration.media_case import MediaCase, asynchronous
 

@@ -340,6 +340,20 @@ def test_plan_says_what_is_wrong_with_a_film(api: Api, worker: Any) -> None:
     assert not (api.cluster.outputs / "film-encoded.mkv").exists()
 
 
+def test_what_is_wrong_with_an_upload_is_said_of_the_name_that_it_was_given(
+    api: Api, worker: Any
+) -> None:
+    data = b"no film at all"
+    place = api.ask("POST", "/uploads", {"name": "party.mkv", "size_bytes": len(data)}).json
+    span = f"bytes 0-{len(data) - 1}/{len(data)}"
+    api.ask("PUT", place["path"], prefix="", raw=data, content_range=span)
+    body = api.wanted(source={"upload_id": place["id"]}, name="party.mkv")
+    plan = api.ask("POST", "/plan", body)
+    assert plan.problem["detail"].startswith("party.mkv ")
+    job = api.in_state(api.ask("POST", "/jobs", body).json["id"], "Failed")
+    assert job["error"]["message"].startswith("party.mkv ")
+
+
 def test_upload_that_is_too_large_is_refused(api: Api) -> None:
     reply = api.ask("POST", "/uploads", {"name": "x", "size_bytes": 2**52})
     assert reply.status == 422
@@ -416,6 +430,8 @@ def test_status_counts_and_tells_how_to_start_a_worker(api: Api, job: Any) -> No
     assert status["disk"]["free_bytes"] > 0
     assert status["token_required"] is False
     assert f"--server-port={api.cluster.port}" in status["worker_command"]
+    scopes = ["admin", "client", "viewer", "worker"]
+    assert api.get("/me") == {"name": "", "scope": "admin", "scopes": scopes, "token_id": ""}
 
 
 def test_segments_and_receipt_of_earlier_jobs_outlive_a_restart(api: Api, job: Any) -> None:

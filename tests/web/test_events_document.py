@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 from ffcluster.core.kinds import KINDS
-from ffcluster.services.webhook_message import STATE_KINDS
+from ffcluster.services.webhooks.message import STATE_KINDS
 
 _ROOT = Path(__file__).parents[2]
 _DOCUMENT = (_ROOT / "docs" / "events.md").read_text(encoding="utf-8")

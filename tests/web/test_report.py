@@ -29,6 +29,7 @@ from ffcluster.web.filmstrip import Filmstrip
 from ffcluster.web.gantt import Gantt
 from ffcluster.web.report import JobReport, Maker, render, report_routes
 from tests.integration.media_case import asynchronous
+from tests.steps import outcome
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J"
 FRAMES = 4000
@@ -76,12 +77,12 @@ def report(worker: str = "attic", **changes: Any) -> JobReport:
         )
         for n in range(40)
     ]  # fmt: skip
-    lanes, _ = gantt(spans, Window(1_700_000_000.0, 0.0, 100.0, 100.0), 1000)
+    lanes = outcome(gantt(spans, Window(1_700_000_000.0, 0.0, 100.0, 100.0), 1000)).lanes
     made = JobReport(
         job=job(),
         coordinator="1.2.3",
         shares=(ShareEntry(JobId("j1"), WorkerId("w"), worker, 40, FRAMES, 3),),
-        film=Filmstrip(FRAMES, 160.0, 0, FRAMES, filmstrip(stretches, 0, FRAMES, 400)),
+        film=Filmstrip(FRAMES, 160.0, 0, FRAMES, outcome(filmstrip(stretches, 0, FRAMES, 400))),
         gantt=Gantt("2023-11-14T22:13:20.000Z", 100.0, 0.0, 100.0, lanes),
         attempts=45,
         makers={Maker("libx264", "", "", "8.0"): 40},

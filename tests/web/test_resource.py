@@ -14,9 +14,8 @@ from twisted.web.test.requesthelper import DummyChannel
 
 from ffcluster.errors import Conflict, DiskFull
 from ffcluster.net.access import Caller, Scope
-from ffcluster.web.models import PREFIX
 from ffcluster.web.resource import ApiResource, check_match
-from ffcluster.web.routing import TAKEN, Answer, Call, Route, Taken
+from ffcluster.web.routing import PREFIX, TAKEN, Answer, Call, Route, Taken
 
 ADMIN = Caller("", Scope.ADMIN)
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
@@ -18,7 +19,7 @@ from ffcluster.core.durable import Changes, EventEntry
 from ffcluster.core.model import JobId
 from ffcluster.errors import EventsGone, FfclusterError, InvalidOption
 from ffcluster.net.access import Caller, Scope
-from ffcluster.services.viewers import Viewers
+from ffcluster.services.viewing.viewers import Viewers
 from ffcluster.web.routing import TAKEN, Call, Route
 from ffcluster.web.stream import (
     MOST_UNSENT_BYTES,
@@ -29,7 +30,7 @@ from ffcluster.web.stream import (
     stream_routes,
 )
 from tests.integration.media_case import asynchronous
-from tests.services.test_viewers import State, Store, Window, event
+from tests.services.viewing.test_viewers import State, Store, Window, event
 
 _TEXT = "x" * 2000
 
@@ -140,9 +141,10 @@ class StreamTests(TestCase):
         assert isinstance(page, EventPage)
         assert [item.number for item in page.items] == [4, 5]
         assert (page.next_cursor, page.last_event) == ("5", 10)
-        for query in ({"limit": 0}, {"limit": 501}, {"after": -1}):
-            refused = self.served.log(**query)
-            self.failureResultOf(refused, InvalidOption)
+        self.failureResultOf(self.served.log(after=-1), InvalidOption)
+        for limit in (0, 501):
+            with pytest.raises(ValueError, match="limit"):
+                LogQuery(limit=limit)
 
     @asynchronous
     async def test_reader_that_sleeps_costs_a_bounded_queue_and_is_told_to_look_anew(self) -> None:

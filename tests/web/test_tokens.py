@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from ffcluster.converting import in_words
 from ffcluster.errors import InvalidOption
 from ffcluster.net.access import Caller, Scope
-from ffcluster.services.tokens import ISSUED_SCOPES, TokenBook
+from ffcluster.services.keeping.tokens import ISSUED_SCOPES, TokenBook
 from ffcluster.web.routing import Answer, Call, Route
 from ffcluster.web.tokens import Link, MadeToken, NewLink, NewToken, TokenList, token_routes
 from tests.services.desks import MemoryWriter

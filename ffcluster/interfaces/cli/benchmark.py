@@ -17,7 +17,7 @@ from ffcluster.interfaces.cli.runtime import Runtime
 
 if TYPE_CHECKING:
     from ffcluster.encoders.registry import Registry
-    from ffcluster.services.benchmark import BenchmarkReport, BenchmarkRow, BenchmarkStep
+    from ffcluster.services.machine.benchmark import BenchmarkReport, BenchmarkRow, BenchmarkStep
 
 _SIZE = re.compile(r"(\d{2,5})x(\d{2,5})")
 _LARGEST_SIDE = 16384
@@ -34,7 +34,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tup
 
 
 def _duration(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
-    from ffcluster.services.values import BadValue, duration_between
+    from ffcluster.services.settings.values import BadValue, duration_between
 
     try:
         seconds = duration_between(0.1, 3600.0)(text)
@@ -120,7 +120,7 @@ def benchmark(
     Results are remembered; workers tell them to the coordinator, which plans by them until it
     has seen the worker encode. Nothing else should run meanwhile.
     """
-    from ffcluster.services.benchmark import BenchmarkRequest
+    from ffcluster.services.machine.benchmark import BenchmarkRequest
 
     request = BenchmarkRequest(
         ffmpegs=given["ffmpeg"],
@@ -158,7 +158,7 @@ def benchmark(
 
 
 def _tell(step: BenchmarkStep, output: Output) -> None:
-    from ffcluster.services.benchmark import BenchmarkRow
+    from ffcluster.services.machine.benchmark import BenchmarkRow
 
     place = f"[{step.number}/{step.total}]"
     if step.found is None:

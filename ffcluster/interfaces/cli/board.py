@@ -11,7 +11,7 @@ import attrs
 from ffcluster.core.views import JobView, WorkerView
 from ffcluster.interfaces.cli.machines import devices_of
 from ffcluster.interfaces.cli.output import printable
-from ffcluster.interfaces.cli.progress import percent_of, state_in_words
+from ffcluster.interfaces.cli.progress import output_of, percent_of, state_in_words
 
 # Of the jobs that have ended, the newest few are enough.
 _ENDED_SHOWN = 20
@@ -61,7 +61,7 @@ class JobRow:
         return cls(
             id=view.id,
             name=printable(view.spec.source_name),
-            output_name=printable(view.spec.output_name),
+            output_name=printable(output_of(view)),
             state=state_in_words(view),
             ended=view.ended,
             paused=view.paused,

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from ffcluster.errors import FfclusterError
+from ffcluster.interfaces.cli.named import DEFAULT_COORDINATOR, profiles_from, read_token
 from ffcluster.interfaces.cli.output import Output, printable
 
 if TYPE_CHECKING:
@@ -29,8 +31,6 @@ _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 def _ask(ctx: click.Context, look: Callable[[Client], Sequence[_Seen]]) -> Sequence[_Seen]:
     """What `look` sees at the coordinator that the command line means; () when there is none."""
-    from ffcluster.interfaces.cli.options import DEFAULT_COORDINATOR, read_token
-
     seen: list[Sequence[_Seen]] = []
     given: dict[str, Any] = ctx.params
 
@@ -101,9 +101,6 @@ def encoder(ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
 
 def profile(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Profiles of the profiles file."""
-    from ffcluster.errors import FfclusterError
-    from ffcluster.interfaces.cli.options import profiles_from
-
     try:
         _, known = profiles_from(ctx.params.get("profiles"))
     except FfclusterError:

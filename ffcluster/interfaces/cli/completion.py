@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
 from ffcluster.interfaces.cli.options import FfclusterCommand
 from ffcluster.interfaces.cli.output import Exit, Output
-
-SHELLS = ("bash", "zsh", "fish")
+from ffcluster.interfaces.cli.shells import SHELLS, script
 
 
 @click.command(cls=FfclusterCommand, short_help="Print what completes commands in your shell.")
-@click.argument("shell", type=click.Choice(SHELLS))
-@click.pass_context
-def completion(ctx: click.Context, /, output: Output, shell: str) -> Exit:
+@click.argument("shell", type=click.Choice(list(SHELLS)))
+def completion(output: Output, shell: str) -> Exit:
     """Print the script that makes SHELL complete commands, options, files, jobs and workers.
 
     Jobs, workers and encoders are those of the coordinator that --coordinator or
@@ -25,16 +22,7 @@ def completion(ctx: click.Context, /, output: Output, shell: str) -> Exit:
     zsh:   ffcluster completion zsh > ~/.zfunc/_ffcluster     (a folder of your fpath)
     fish:  ffcluster completion fish > ~/.config/fish/completions/ffcluster.fish
     """
-    script = _script(ctx.find_root().command, shell)
-    output.emit("result", shell=shell, script=script)
-    output.show(script)
+    text = script(shell)
+    output.emit("result", shell=shell, script=text)
+    output.show(text)
     return Exit.DONE
-
-
-def _script(command: click.Command, shell: str) -> str:
-    found = get_completion_class(shell)
-    if found is None:
-        raise click.UsageError(f"No completion is known for {shell}.")
-    maker = found(command, {}, "ffcluster", "_FFCLUSTER_COMPLETE")
-    # Not `source()`: for bash that would run the bash of this machine, to look at its version.
-    return maker.source_template % maker.source_vars()

@@ -83,8 +83,8 @@ def retry(
     """Go on with job ID, which failed, from the segments that were committed.
 
     As long as the coordinator keeps them (its --keep-failed); after that, and for a job that was
-    cancelled, it begins anew, unless its film was uploaded. Mend first what
-    `ffcluster job ID --attempts` shows.
+    cancelled, it begins anew, where its film was uploaded as long as that is kept
+    (--keep-uploads). Mend first what `ffcluster job ID --attempts` shows.
     """
     return _changed(runtime, output, coordinator, token_file, lambda c: c.retry(job_id))
 

@@ -12,7 +12,7 @@ from ffcluster.interfaces.cli.runtime import Client
 
 if TYPE_CHECKING:
     from ffcluster.web.gantt import AttemptDetail, AttemptError, Timings
-    from ffcluster.web.models import SegmentDetail
+    from ffcluster.web.models.segments import SegmentDetail
 
 
 async def show_segment(client: Client, job_id: str, first_frame: int, output: Output) -> Exit:

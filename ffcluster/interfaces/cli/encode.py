@@ -15,6 +15,7 @@ from ffcluster.errors import InvalidOption, Unreachable
 from ffcluster.interfaces.cli import completing
 from ffcluster.interfaces.cli.files import check_source, check_target, publish
 from ffcluster.interfaces.cli.following import fetch, follow, submit_source, unless
+from ffcluster.interfaces.cli.named import read_token
 from ffcluster.interfaces.cli.options import (
     FfclusterCommand,
     JobOptions,
@@ -23,7 +24,6 @@ from ffcluster.interfaces.cli.options import (
     job_options,
     patience_option,
     queue_options,
-    read_token,
 )
 from ffcluster.interfaces.cli.output import Exit, Output
 from ffcluster.interfaces.cli.progress import Progress, progress_for

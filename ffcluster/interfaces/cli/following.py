@@ -10,7 +10,7 @@ import attrs
 
 from ffcluster.core.model import JobRequest
 from ffcluster.core.views import JobView
-from ffcluster.interfaces.cli.options import read_token
+from ffcluster.interfaces.cli.named import read_token
 from ffcluster.interfaces.cli.output import Exit, Output
 from ffcluster.interfaces.cli.progress import Progress
 from ffcluster.interfaces.cli.runtime import Client, Runtime

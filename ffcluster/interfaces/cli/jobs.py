@@ -25,7 +25,14 @@ from ffcluster.interfaces.cli.options import (
     queue_options,
 )
 from ffcluster.interfaces.cli.output import Exit, Output, clock, megabytes, table
-from ffcluster.interfaces.cli.progress import headline, percent_of, progress_for, state_in_words
+from ffcluster.interfaces.cli.progress import (
+    fps_of,
+    headline,
+    output_of,
+    percent_of,
+    progress_for,
+    state_in_words,
+)
 from ffcluster.interfaces.cli.receipts import attempt_rows, attempts_table
 from ffcluster.interfaces.cli.report import (
     kind_in_words,
@@ -155,8 +162,8 @@ def jobs(runtime: Runtime, /, output: Output, coordinator: str, token_file: Path
         output.emit("result", count=len(views))
         rows = [
             (view.id, state_in_words(view), view.priority, f"{percent_of(view):.0f} %",
-             f"{view.fps:.1f}", clock(view.eta_s), view.encoder or "-", _source(view),
-             view.spec.output_name)
+             fps_of(view), clock(view.eta_s), view.encoder or "-", _source(view),
+             output_of(view))
             for view in views
         ]  # fmt: skip
         headings = (
@@ -266,7 +273,7 @@ def _check_alone(shown: Mapping[str, object], receipt: str | None, *, others: bo
 
 
 async def _write_receipt(client: Client, job_id: str, target: Path | None, output: Output) -> Exit:
-    from ffcluster.services.receiptfile import receipt_document, receipt_text
+    from ffcluster.services.keeping.receiptfile import receipt_document, receipt_text
 
     found = await client.receipt(job_id)
     if target is None:
@@ -293,7 +300,7 @@ def _source(view: JobView) -> str:
 
 
 def _describe(view: JobView) -> str:
-    lines = [f"{view.id}  {_source(view)} -> {view.spec.output_name}", headline(view)]
+    lines = [f"{view.id}  {_source(view)} -> {output_of(view)}", headline(view)]
     if view.priority:
         lines.append(f"Priority {view.priority}")
     if view.error is not None:

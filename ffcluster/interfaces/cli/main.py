@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from ffcluster import __version__
 from ffcluster.interfaces.cli.runtime import Runtime
+from ffcluster.interfaces.cli.shells import register
 
 # Name -> (module, short help): `--help` prints these without importing any of the modules.
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -94,6 +95,7 @@ def cli(ctx: click.Context) -> None:
 
 def main(**options: Any) -> None:
     """Run the command line."""
+    register()
     cli(prog_name="ffcluster", **options)
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import enum
 import functools
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +18,9 @@ from ffcluster.core.model import Fallback, JobRequest
 from ffcluster.core.profile import AudioMode, Codec, Profile, SubtitleMode
 from ffcluster.errors import Code, ErrorReport, FfclusterError, InvalidOption
 from ffcluster.interfaces.cli import completing
+from ffcluster.interfaces.cli.named import DEFAULT_COORDINATOR, profiles_from
 from ffcluster.interfaces.cli.output import Exit, Output
 
-DEFAULT_COORDINATOR = "ws://localhost:5001"
 # As in `ffcluster.net.messages`, which `--help` is not to wait for.
 LARGEST_PRIORITY = 1000
 
@@ -92,24 +91,6 @@ def coordinator_options(*, required: bool = True) -> Callable[[F], F]:
         return function
 
     return decorate
-
-
-def read_token(path: Path | None, output: Output) -> str | None:
-    """Read the token a command was pointed to, and warn when others can read it too.
-
-    Without a file, the environment may hold the token itself.
-
-    Raises:
-        InvalidOption: When the file holds no usable token.
-    """
-    from ffcluster.services.config import read_token_file
-
-    if path is None:
-        return os.environ.get("FFCLUSTER_TOKEN", "").strip() or None
-    token, warnings = read_token_file(path)
-    for warning in warnings:
-        output.warn(warning)
-    return token
 
 
 @attrs.frozen(kw_only=True)
@@ -295,7 +276,7 @@ def duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> 
     """Seconds of a time as it is typed; None where there is none."""
     if text is None:
         return None
-    from ffcluster.services.values import BadValue, parse_duration_s
+    from ffcluster.services.settings.values import BadValue, parse_duration_s
 
     try:
         return parse_duration_s(text)
@@ -335,35 +316,6 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed((*_PROFILE_OPTIONS, *_JOB_OPTIONS)):
         decorated = option(decorated)
     return decorated
-
-
-def profiles_from(path: Path | None) -> tuple[Path, Mapping[str, Profile]]:
-    """Read the profiles file; answers its path and the profiles by name.
-
-    Args:
-        path: The file; None takes `profiles.toml` in the user's settings, which may be missing.
-
-    Raises:
-        InvalidOption: When it cannot be read, or holds what is not known, with its path.
-    """
-    import platformdirs
-
-    from ffcluster.encoders.params import read_profiles
-
-    found = path or platformdirs.user_config_path("ffcluster", appauthor=False) / "profiles.toml"
-    try:
-        text = found.read_text("utf-8")
-    except FileNotFoundError:
-        if path is None:
-            return found, {}
-        raise InvalidOption(
-            message=f"There is no profiles file {path}.", option="--profiles"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidOption(
-            message=f"The profiles file {found} cannot be read: {error}.", option="--profiles"
-        ) from error
-    return found, read_profiles(text, str(found))
 
 
 def _profile(given: dict[str, Any], name: str | None, path: Path | None) -> Profile | None:

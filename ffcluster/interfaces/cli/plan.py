@@ -27,7 +27,7 @@ _TRIAL_S = 10.0
 
 if TYPE_CHECKING:
     from ffcluster.core.model import JobRequest
-    from ffcluster.web.models import Plan
+    from ffcluster.web.models.plans import Plan
 
 
 @click.command(cls=FfclusterCommand, short_help="Show what encoding INPUT would do.")

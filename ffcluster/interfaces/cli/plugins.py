@@ -64,7 +64,7 @@ state_dir_option = click.option(
 
 def default_state_dir() -> Path:
     """Where workers of this user remember what the machine can do."""
-    from ffcluster.services.detection import machine_state_dir
+    from ffcluster.services.machine.detection import machine_state_dir
 
     return machine_state_dir()
 

@@ -6,6 +6,7 @@ Draws only what a view says; measures nothing itself.
 from __future__ import annotations
 
 import sys
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ffcluster.core.views import JobView
@@ -185,6 +186,16 @@ class LiveProgress:
 def state_in_words(view: JobView) -> str:
     """The name of a job's state, and whether it is paused."""
     return f"{view.state}, paused" if view.paused and not view.ended else view.state
+
+
+def fps_of(view: JobView) -> str:
+    """The rate now; of a job that has ended there is none."""
+    return "-" if view.ended else f"{view.fps:.1f}"
+
+
+def output_of(view: JobView) -> str:
+    """The file's name: what it became, once it is published, or what was asked for."""
+    return PurePath(view.outcome.path).name if view.outcome else view.spec.output_name
 
 
 def headline(view: JobView) -> str:

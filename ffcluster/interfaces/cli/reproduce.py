@@ -11,17 +11,17 @@ from ffcluster.core.receipts import JobReceipt
 from ffcluster.errors import InvalidOption, NotFound
 from ffcluster.interfaces.cli import completing
 from ffcluster.interfaces.cli.machines import device_in_words
+from ffcluster.interfaces.cli.named import read_token
 from ffcluster.interfaces.cli.options import (
     FfclusterCommand,
     coordinator_options,
     ffmpegs_option,
-    read_token,
 )
 from ffcluster.interfaces.cli.output import Exit, Output, plain
 from ffcluster.interfaces.cli.runtime import Runtime
 
 if TYPE_CHECKING:
-    from ffcluster.services.reproduction import Reproduction
+    from ffcluster.services.local.reproduction import Reproduction
 
 _LARGEST_RECEIPT_BYTES = 2**30
 
@@ -85,7 +85,7 @@ def reproduce(
     """
 
     async def main(reactor: Any) -> Exit:
-        from ffcluster.services.reproduction import Wish
+        from ffcluster.services.local.reproduction import Wish
 
         if receipt is not None:
             found = _read(receipt, job_id)
@@ -108,7 +108,7 @@ def reproduce(
 
 
 def _read(path: Path, job_id: str) -> JobReceipt:
-    from ffcluster.services.receiptfile import read_receipt
+    from ffcluster.services.keeping.receiptfile import read_receipt
 
     try:
         with path.open("rb") as file:

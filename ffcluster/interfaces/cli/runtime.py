@@ -24,12 +24,19 @@ if TYPE_CHECKING:
     from ffcluster.encoders.registry import Registry
     from ffcluster.media.verify import ComparisonReport
     from ffcluster.net.access import Scope, TokenView
-    from ffcluster.services.benchmark import BenchmarkReport, BenchmarkRequest, BenchmarkStep
-    from ffcluster.services.doctor import Findings
-    from ffcluster.services.dryrun import FilmPlan
-    from ffcluster.services.reproduction import Reproduction, Wish
+    from ffcluster.services.jobs.dryrun import FilmPlan
+    from ffcluster.services.local.reproduction import Reproduction, Wish
+    from ffcluster.services.machine.benchmark import (
+        BenchmarkReport,
+        BenchmarkRequest,
+        BenchmarkStep,
+    )
+    from ffcluster.services.machine.doctor import Findings
     from ffcluster.web.gantt import AttemptDetail
-    from ffcluster.web.models import NamedProfile, Plan, SegmentDetail, Status
+    from ffcluster.web.models.catalogue import NamedProfile
+    from ffcluster.web.models.plans import Plan
+    from ffcluster.web.models.segments import SegmentDetail
+    from ffcluster.web.models.status import Me, Status
     from ffcluster.web.pictures import Side
     from ffcluster.web.stream import LoggedEvent
     from ffcluster.web.tokens import Link
@@ -123,6 +130,9 @@ class Client(Protocol):
     async def status(self) -> Status:
         """How the cluster is doing."""
 
+    async def me(self) -> Me:
+        """Who this client is to the coordinator, and what its token opens."""
+
     async def profiles(self) -> Sequence[NamedProfile]:
         """The coordinator's profiles."""
 
@@ -198,7 +208,7 @@ async def _connect(reactor: Any, url: str, token: str | None) -> Client:
 async def _start_local(
     reactor: Any, folder: Path, workers: int, ffmpegs: Sequence[str], exactly: bool
 ) -> LocalCluster:
-    from ffcluster.services.embedded import EmbeddedCluster
+    from ffcluster.services.local.embedded import EmbeddedCluster
 
     cluster = EmbeddedCluster(reactor, folder, workers=workers, ffmpegs=ffmpegs, exactly=exactly)
     await cluster.start()
@@ -218,7 +228,7 @@ async def _start_local(
 async def _plan(
     reactor: Any, source: Path, request: JobRequest, ffmpegs: Sequence[str], trial_s: float
 ) -> FilmPlan:
-    from ffcluster.services.dryrun import DryRun
+    from ffcluster.services.jobs.dryrun import DryRun
 
     return await DryRun(reactor, ffmpegs=ffmpegs, trial_s=trial_s).plan(source, request)
 
@@ -226,13 +236,13 @@ async def _plan(
 async def _compare(
     reactor: Any, source: Path, output: Path, *, ffmpeg: str | None, pictures: bool
 ) -> ComparisonReport:
-    from ffcluster.services.comparison import compare
+    from ffcluster.services.local.comparison import compare
 
     return await compare(reactor, source, output, ffmpeg=ffmpeg, pictures=pictures)
 
 
 async def _reproduce(reactor: Any, receipt: JobReceipt, wish: Wish) -> Reproduction:
-    from ffcluster.services.reproduce import reproduce
+    from ffcluster.services.local.reproduce import reproduce
 
     return await reproduce(reactor, receipt, wish)
 
@@ -245,7 +255,7 @@ async def _examine(
     *,
     fresh: bool,
 ) -> Findings:
-    from ffcluster.services.doctor import examine
+    from ffcluster.services.machine.doctor import examine
 
     return await examine(reactor, ffmpegs, registry, state_dir, fresh=fresh)
 
@@ -256,7 +266,7 @@ async def _benchmark(
     registry: Registry,
     on_step: Callable[[BenchmarkStep], None],
 ) -> BenchmarkReport:
-    from ffcluster.services.benchmark import benchmark
+    from ffcluster.services.machine.benchmark import benchmark
 
     return await benchmark(reactor, request, registry, on_step)
 

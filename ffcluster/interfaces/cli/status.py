@@ -14,14 +14,14 @@ from ffcluster.interfaces.cli.output import Exit, Output, clock, megabytes, plai
 from ffcluster.interfaces.cli.runtime import Client, Runtime
 
 if TYPE_CHECKING:
-    from ffcluster.web.models import Disk, Status
+    from ffcluster.web.models.status import Disk, Me, Status
 
 
 @click.command(cls=FfclusterCommand, short_help="Show how the cluster is doing as a whole.")
 @coordinator_options()
 @click.pass_obj
 def status(runtime: Runtime, /, output: Output, coordinator: str, token_file: Path | None) -> Exit:
-    """Show the coordinator's version, its jobs and workers by state, its disk, and warnings.
+    """Show the coordinator's version, its jobs and workers by state, its disk, warnings, and you.
 
     \b
     ffcluster status --coordinator ws://HOST:5001 --token-file FILE
@@ -30,8 +30,9 @@ def status(runtime: Runtime, /, output: Output, coordinator: str, token_file: Pa
 
     async def work(client: Client) -> Exit:
         found = await client.status()
-        output.emit("result", **plain(found))
-        output.show(_describe(found))
+        me = await client.me()
+        output.emit("result", **plain(found), me=me)
+        output.show(f"{_describe(found)}\n{_you(me)}")
         return Exit.DONE
 
     return with_client(runtime, output, coordinator, token_file, work)
@@ -42,7 +43,7 @@ def _describe(found: Status) -> str:
     lines = [
         f"ffcluster {found.version}{ffmpeg}, up for {clock(found.uptime_s)}",
         f"Jobs: {_counts(found.jobs)}",
-        f"Workers: {_counts(found.workers)}; jobs wait for {found.required_workers}",
+        f"Workers: {_counts(found.workers)}; jobs start with {found.required_workers} or more",
         f"{found.fps:.1f} frames/s",
     ]
     lines.append(_disk(found.disk))
@@ -50,6 +51,11 @@ def _describe(found: Status) -> str:
     if not sum(found.workers.values()) and found.worker_command:
         lines.append(f"Start a worker: {printable(found.worker_command)}")
     return "\n".join(lines)
+
+
+def _you(me: Me) -> str:
+    scopes = ", ".join(scope.value for scope in me.scopes)
+    return f"You: {printable(me.name) or 'no token is asked for'}; may do what needs {scopes}"
 
 
 def _counts(states: Mapping[str, int]) -> str:

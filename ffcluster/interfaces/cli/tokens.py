@@ -18,7 +18,7 @@ from ffcluster.interfaces.cli.runtime import Client, Runtime
 if TYPE_CHECKING:
     from ffcluster.net.access import TokenView
 
-# As in `ffcluster.services.tokens`, which `--help` is not to wait for.
+# As in `ffcluster.services.keeping.tokens`, which `--help` is not to wait for.
 ISSUED_SCOPES = ("worker", "client", "viewer")
 
 

@@ -19,11 +19,11 @@ from ffcluster.interfaces.cli.machines import (
     measurements_table,
     plugins_table,
 )
+from ffcluster.interfaces.cli.named import profiles_from
 from ffcluster.interfaces.cli.options import (
     FfclusterCommand,
     coordinator_options,
     ffmpegs_option,
-    profiles_from,
     profiles_option,
 )
 from ffcluster.interfaces.cli.output import Exit, Output, plain, table
@@ -33,7 +33,7 @@ from ffcluster.interfaces.cli.runtime import Client, Runtime
 if TYPE_CHECKING:
     from ffcluster.encoders.backend import Machine
     from ffcluster.encoders.registry import Registry
-    from ffcluster.services.doctor import BuildSummary, Findings
+    from ffcluster.services.machine.doctor import BuildSummary, Findings
 
 
 @click.command(cls=FfclusterCommand, short_help="Make a secret for coordinator and workers.")

@@ -11,7 +11,8 @@ import click
 
 from ffcluster.errors import FfclusterError, Unauthorized, Unreachable
 from ffcluster.interfaces.cli.board import Board, Order, Snapshot, Verb
-from ffcluster.interfaces.cli.options import FfclusterCommand, coordinator_options, read_token
+from ffcluster.interfaces.cli.named import read_token
+from ffcluster.interfaces.cli.options import FfclusterCommand, coordinator_options
 from ffcluster.interfaces.cli.output import Exit, Output
 from ffcluster.interfaces.cli.runtime import Client, Runtime
 from ffcluster.interfaces.cli.screen import Keyboard, layout, text_of

@@ -27,7 +27,7 @@ from ffcluster.interfaces.dropin.reporting import Reporter, State
 from ffcluster.interfaces.dropin.selection import Source, frames_missing
 from ffcluster.net.address import CoordinatorAddress
 from ffcluster.net.client import CoordinatorClient
-from ffcluster.services.onefile import plain_name
+from ffcluster.services.watch.onefile import plain_name
 
 _CONNECT_S = 5.0
 # How long a job may wait for workers before the local ffmpeg does it.

@@ -212,7 +212,7 @@ class _Run:
         self, call: Any, source: Any, reporter: Any, greet: Callable[[], None]
     ) -> tuple[Any, int]:
         """Run the call; answers how it ended, and the signal that ended it or 0."""
-        from ffcluster.interfaces.cli.options import read_token
+        from ffcluster.interfaces.cli.named import read_token
         from ffcluster.interfaces.cli.output import Exit, Output
         from ffcluster.interfaces.cli.runtime import run_reactor
         from ffcluster.interfaces.dropin.cluster import Address, ClusterCall, Ended

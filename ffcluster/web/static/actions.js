@@ -1,9 +1,10 @@
 /** What a person can have done to a job or a worker, as buttons. */
 
+import { lacking, may } from "./access.js";
 import { change } from "./api.js";
 import { h } from "./dom.js";
 import { attempt, confirm } from "./notices.js";
-import { icon } from "./words.js";
+import { icon, sourceGone } from "./words.js";
 
 /** @typedef {import("./store.js").Store} Store */
 
@@ -25,7 +26,7 @@ async function prioritise(store, job, priority) {
 async function cancel(store, job) {
   const sure = await confirm(
     `Cancel ${job.source_name}?`,
-    "Its encoders are stopped. What is encoded is kept for a while, so that it can be retried.",
+    "Its encoders are stopped, and what is encoded is removed. It can begin anew for as long as its source is there.",
     "Cancel the job",
   );
   if (sure)
@@ -75,13 +76,14 @@ export const button = (symbol, label, onclick, words = "") =>
  * @param {{words?: boolean, removed?: () => void}} [options]
  */
 export function jobButtons(store, job, options = {}) {
+  if (!may("client")) return options.words ? lacking("client", "Steering jobs") : null;
   const words = (/** @type {string} */ text) => (options.words ? text : "");
   const name = job.source_name;
   const run = (/** @type {string} */ verb, /** @type {string} */ done) => () =>
     attempt(() => jobAction(store, job, verb), done);
   if (job.ended) {
     return [
-      job.state === "Completed"
+      job.state === "Completed" || sourceGone(job)
         ? null
         : button("retry", `Retry ${name}`, run("retry", `${name} is tried again.`), words("Retry")),
       button(
@@ -147,42 +149,41 @@ async function forget(store, worker, removed) {
 /**
  * @param {Store} store
  * @param {any} worker
- * @param {{words?: boolean, removed?: () => void}} [options]
+ * @param {{words?: boolean, one?: boolean, removed?: () => void}} [options] `one`: only what fits best
  */
 export function workerButtons(store, worker, options = {}) {
+  if (!may("client")) return options.words ? lacking("client", "Steering workers") : null;
   const words = (/** @type {string} */ text) => (options.words ? text : "");
+  const run = (/** @type {string} */ verb, /** @type {string} */ done) => () =>
+    attempt(() => workerAction(store, worker, verb), done);
+  const { name } = worker;
   const away = worker.state === "Disconnected" || worker.state === "Absent";
-  return [
-    worker.drained_by_operator
+  const buttons = [
+    // Whatever rests because it kept failing is tried again, too.
+    worker.drained_by_operator || worker.quarantines?.length
       ? button(
           "play",
-          `Resume ${worker.name}`,
-          () =>
-            attempt(
-              () => workerAction(store, worker, "resume"),
-              `${worker.name} is given work again.`,
-            ),
+          `Resume ${name}`,
+          run("resume", `${name} is given work again.`),
           words("Resume"),
         )
-      : away
-        ? null
-        : button(
-            "drain",
-            `Drain ${worker.name}`,
-            () =>
-              attempt(
-                () => workerAction(store, worker, "drain"),
-                `${worker.name} finishes what it has and gets nothing more.`,
-              ),
-            words("Drain"),
-          ),
+      : null,
+    away || worker.drained_by_operator
+      ? null
+      : button(
+          "drain",
+          `Drain ${name}`,
+          run("drain", `${name} finishes what it has and gets nothing more.`),
+          words("Drain"),
+        ),
     away
       ? button(
           "remove",
-          `Forget ${worker.name}`,
+          `Forget ${name}`,
           () => forget(store, worker, options.removed),
           words("Forget"),
         )
       : null,
-  ];
+  ].filter(Boolean);
+  return options.one ? buttons.at(away ? -1 : 0) : buttons;
 }

@@ -121,6 +121,16 @@ export async function picture(path, values, signal = undefined) {
 }
 
 /**
+ * Whether there is a file to fetch at `path`; what is wrong with it is thrown as a `Problem`.
+ * @param {string} path
+ */
+export async function there(path) {
+  // A browser that follows a link to a missing file leaves the page, or says nothing.
+  const response = await send(BASE + path, { headers: headers({ Range: "bytes=0-0" }) });
+  await response.arrayBuffer();
+}
+
+/**
  * An address that works without the token for some minutes.
  * @param {string} path
  * @param {Record<string, any>} [values]

@@ -18,6 +18,7 @@ export class Comparison {
     this.source = h("canvas", { class: "compare-picture" });
     this.result = h("canvas", { class: "compare-picture compare-result" });
     this.line = h("div", { class: "compare-line" });
+    this.missing = h("p", { class: "compare-missing", hidden: true });
     this.said = h("p", { class: "muted", role: "status" });
     const last = Math.max(0, duration - 0.05);
     this.stage = h(
@@ -30,6 +31,7 @@ export class Comparison {
       this.source,
       this.result,
       this.line,
+      this.missing,
       h("span", { class: "compare-tag" }, "Source"),
       h("span", { class: "compare-tag right" }, "Result"),
     );
@@ -106,14 +108,28 @@ export class Comparison {
       );
     const [source, result] = await Promise.allSettled([one("source"), one("result")]);
     if (control.signal.aborted) return;
-    if (source.status === "fulfilled") put(this.source, source.value);
-    if (result.status === "fulfilled") put(this.result, result.value);
-    const failed = [source, result].find((one) => one.status === "rejected");
-    const words = failed
-      ? failed.reason.message
-      : "the source is left of the line, the result right of it.";
+    const failed = [show(this.source, source), show(this.result, result)].filter(Boolean);
+    const words = failed.join(" ") || "the source is left of the line, the result right of it.";
+    this.missing.hidden = !failed.length;
+    this.missing.textContent = failed.join(" ");
     this.said.textContent = `${timecode(this.at)}: ${words}`;
   }
+}
+
+/**
+ * Draw what came; a picture of another moment must not stay beside it.
+ * @param {HTMLCanvasElement} canvas
+ * @param {PromiseSettledResult<ImageBitmap>} outcome
+ * @returns {string} why there is none, or ""
+ */
+function show(canvas, outcome) {
+  if (outcome.status === "fulfilled") {
+    put(canvas, outcome.value);
+    return "";
+  }
+  canvas.width = canvas.height = 0;
+  const { message, advice = "" } = outcome.reason;
+  return advice ? `${message} ${advice}` : message;
 }
 
 /** @param {HTMLCanvasElement} canvas @param {ImageBitmap} bitmap */

@@ -6,7 +6,7 @@
  */
 
 /**
- * @typedef {Node | string | number | null | undefined | false | any[]} Child nested lists are fine
+ * @typedef {Node | Lazy | string | number | null | undefined | false | any[]} Child nested lists are fine
  */
 /** @typedef {Record<string, any>} Props */
 
@@ -35,6 +35,31 @@ export function h(tag, props, ...children) {
   return element;
 }
 
+/** A child that is made only when something of what it shows is another than last time. */
+class Lazy {
+  /** @param {string} key @param {any[]} inputs @param {() => any} make */
+  constructor(key, inputs, make) {
+    this.key = key;
+    this.inputs = inputs;
+    this.make = make;
+  }
+
+  /** The element, which remembers what it was made from. */
+  made() {
+    const element = this.make();
+    element._inputs = this.inputs;
+    return element;
+  }
+}
+
+/**
+ * A large part of the page that stays as it is while `inputs` are the very same.
+ * @param {string} key that of the element
+ * @param {any[]} inputs everything that it shows
+ * @param {() => any} make gives the element
+ */
+export const lazy = (key, inputs, make) => new Lazy(key, inputs, make);
+
 /**
  * Make the children of `parent` look like `children`.
  * @param {Element} parent
@@ -46,7 +71,7 @@ export function render(parent, ...children) {
 
 /** @param {Element} parent @param {Child[]} children */
 function append(parent, children) {
-  for (const child of flat(children)) parent.append(child);
+  for (const child of flat(children)) parent.append(child instanceof Lazy ? child.made() : child);
 }
 
 /** @param {Child[]} children @returns {any[]} */
@@ -55,7 +80,8 @@ function flat(children) {
   const nodes = [];
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
-    nodes.push(child instanceof Node ? child : document.createTextNode(String(child)));
+    const whole = child instanceof Node || child instanceof Lazy;
+    nodes.push(whole ? child : document.createTextNode(String(child)));
   }
   return nodes;
 }
@@ -97,13 +123,25 @@ const keyOf = (node) => node._props?.key ?? null;
 /** @param {any} a @param {any} b */
 const alike = (a, b) => a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
 
+/** @param {any} old @param {Lazy} wanted */
+const isSame = (old, wanted) =>
+  old?._inputs?.length === wanted.inputs.length &&
+  wanted.inputs.every((input, at) => input === old._inputs[at]);
+
 /** @param {Element} parent @param {any[]} fresh */
 function patchChildren(parent, fresh) {
   const keyed = new Map();
   for (const child of parent.childNodes) if (keyOf(child) !== null) keyed.set(keyOf(child), child);
   /** @type {any} */
   let here = parent.firstChild;
-  for (const node of fresh) {
+  for (const wanted of fresh) {
+    if (wanted instanceof Lazy && isSame(keyed.get(wanted.key), wanted)) {
+      const old = keyed.get(wanted.key);
+      if (old === here) here = here.nextSibling;
+      else parent.insertBefore(old, here);
+      continue;
+    }
+    const node = wanted instanceof Lazy ? wanted.made() : wanted;
     const key = keyOf(node);
     const old = key === null ? here : keyed.get(key);
     if (!old || !alike(old, node)) {
@@ -128,6 +166,7 @@ function patchNode(old, node) {
     if (old.data !== node.data) old.data = node.data;
     return;
   }
+  old._inputs = node._inputs;
   const kept = node._props.keep;
   if (!kept) patchChildren(old, [...node.childNodes]);
   setProps(old, node._props);

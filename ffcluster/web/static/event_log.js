@@ -21,6 +21,8 @@ export class EventLog {
     this.changed = changed;
     /** @type {Map<number, Happening>} */
     this.events = new Map();
+    // Another one whenever something is added.
+    this.version = 0;
     this.generation = 0;
   }
 
@@ -55,6 +57,7 @@ export class EventLog {
   /** @param {Happening} event */
   keep(event) {
     this.events.set(event.number, event);
+    this.version += 1;
     if (this.events.size > KEPT) this.events.delete(Math.min(...this.events.keys()));
   }
 

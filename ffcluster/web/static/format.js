@@ -2,6 +2,12 @@
 
 const NUMBER = new Intl.NumberFormat("en");
 const NONE = "–";
+/** @type {[string, number, number, number][]} unit, its seconds, digits, up to how many seconds */
+const ETA_UNITS = [
+  ["s", 1, 0, 150],
+  ["min", 60, 0, 9000],
+  ["h", 3600, 1, Infinity],
+];
 
 /** @param {number | null | undefined} value */
 export const count = (value) =>
@@ -60,14 +66,20 @@ export const speed = (value) =>
 export const percent = (part, whole) =>
   whole ? Math.min(100, Math.floor((100 * part) / whole)) : 0;
 
-/** "about 12 min (10 to 15 min)". @param {any} job */
+/** "12 min (10 – 15 min)": all three in the unit that the longest is told in. @param {any} job */
 export function eta(job) {
-  if (job.eta_s === null || job.eta_s === undefined) return NONE;
-  const middle = duration(job.eta_s);
-  const [low, high] = [duration(job.eta_low_s), duration(job.eta_high_s)];
-  if (low === NONE || high === NONE || low === high) return middle;
-  return `${middle} (${low} – ${high})`;
+  const { eta_s: middle, eta_low_s: low, eta_high_s: high } = job;
+  if (middle === null || middle === undefined) return NONE;
+  if (low === null || low === undefined || high === null || high === undefined)
+    return duration(middle);
+  const [unit, seconds, digits] = ETA_UNITS.find(([, , , most]) => high < most) ?? ETA_UNITS[2];
+  const told = (/** @type {number} */ value) => (value / seconds).toFixed(digits);
+  const range = told(low) === told(high) ? "" : ` (${told(low)} – ${told(high)} ${unit})`;
+  return `${told(middle)} ${unit}${range}`;
 }
+
+/** What the file is called, or is to be called until it is published. @param {any} job */
+export const outputName = (job) => job.outcome?.path.split("/").pop() ?? job.output_name;
 
 /** Time of day, with the date when it is not today's. @param {string | null | undefined} at */
 export function clock(at) {

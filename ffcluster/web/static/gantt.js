@@ -2,8 +2,8 @@
  * Who encoded what when: a lane for each worker, a bar for each attempt.
  *
  * What a worker did side by side goes into rows of its lane. The coordinator merges bars that are too
- * short to be seen. Only the rows in view are drawn, so a thousand workers cost as much as
- * twenty. A table beside it says the same to those who do not see it.
+ * short to be seen. Only the lanes in view are fetched and drawn, so a thousand workers cost as much
+ * as twenty. A table beside it says the same to those who do not see it.
  */
 
 import { get } from "./api.js";
@@ -16,6 +16,9 @@ import { END_WORDS } from "./words.js";
 const ROW = 22;
 const AXIS = 20;
 const MOST_HEIGHT = 360;
+// Lanes that are fetched above and below those in view.
+const SPARE = 12;
+const BARS = 1000;
 
 /**
  * @typedef {{epoch: number, first_frame: number, frame_count: number, start_s: number, end_s: number | null,
@@ -31,15 +34,24 @@ export class Gantt {
     this.jobId = jobId;
     this.open = open;
     this.changed = changed;
-    /** @type {Lane[]} */
+    /** @type {Lane[]} those that were fetched */
     this.lanes = [];
-    /** @type {Row[]} */
+    /** How many lanes there are before them, and altogether. */
+    this.firstLane = 0;
+    this.laneCount = 0;
+    /** @type {Row[]} those of the lanes that were fetched */
     this.rows = [];
+    /** @type {number[]} how many rows each lane has, as far as it was ever fetched */
+    this.rowCounts = [];
+    /** Rows before those, and altogether. */
+    this.firstRow = 0;
+    this.rowCount = 0;
     /** @type {[number, number] | null} what is in view, in seconds; null: all */
     this.view = null;
     this.from = 0;
     this.to = 1;
     this.now = 0;
+    this.nowPainted = 0;
     this.leftOut = 0;
     this.selected = 0;
     this.fetching = new Polite(() => this.load());
@@ -53,7 +65,7 @@ export class Gantt {
         role: "group",
         tabindex: "0",
         "aria-label": "Attempts of each worker over time; the table below lists them",
-        onscroll: () => this.draw(),
+        onscroll: () => this.onScroll(),
         onkeydown: (/** @type {KeyboardEvent} */ event) => this.onKey(event),
         onclick: (/** @type {MouseEvent} */ event) => this.onClick(event),
         onmousemove: (/** @type {MouseEvent} */ event) => this.onHover(event),
@@ -88,18 +100,67 @@ export class Gantt {
 
   async load() {
     const view = this.view ? { from_s: this.view[0], to_s: this.view[1] } : {};
-    this.take(await get(`/jobs/${encodeURIComponent(this.jobId)}/gantt`, { ...view, bars: 1000 }));
+    const [first, stop] = this.lanesInView();
+    const lanes = { first_lane: Math.max(0, first - SPARE), lanes: stop - first + 2 * SPARE };
+    const path = `/jobs/${encodeURIComponent(this.jobId)}/gantt`;
+    this.take(await get(path, { ...view, ...lanes, bars: BARS }));
   }
 
   /** @param {any} gantt */
   take(gantt) {
     this.lanes = gantt.lanes;
+    this.firstLane = gantt.first_lane ?? 0;
+    this.laneCount = gantt.lane_count || gantt.lanes.length;
     this.now = gantt.now_s;
-    this.rows = gantt.lanes.flatMap((/** @type {Lane} */ lane) => rowsOf(lane, gantt.now_s));
     this.leftOut = gantt.left_out ?? 0;
     [this.from, this.to] = this.view ?? [gantt.from_s, Math.max(gantt.to_s, gantt.from_s + 1)];
+    this.arrange();
     this.changed();
     this.draw();
+  }
+
+  /** Give every lane its rows; one that was never fetched counts as one. */
+  arrange() {
+    this.rows = [];
+    this.rowCounts.length = Math.min(this.rowCounts.length, this.laneCount);
+    for (const [at, lane] of this.lanes.entries()) {
+      const own = rowsOf(lane, this.now);
+      this.rowCounts[this.firstLane + at] = own.length;
+      this.rows.push(...own);
+    }
+    this.firstRow = 0;
+    this.rowCount = 0;
+    for (let lane = 0; lane < this.laneCount; lane += 1) {
+      if (lane === this.firstLane) this.firstRow = this.rowCount;
+      this.rowCount += this.rowCounts[lane] ?? 1;
+    }
+  }
+
+  /** @returns {[number, number]} the first lane in view, and the one after the last */
+  lanesInView() {
+    const top = this.element.scrollTop / ROW;
+    const bottom = top + MOST_HEIGHT / ROW;
+    let [row, first, lane] = [0, 0, 0];
+    for (; lane < this.laneCount && row < bottom; lane += 1) {
+      row += this.rowCounts[lane] ?? 1;
+      if (row <= top) first = lane + 1;
+    }
+    return [first, Math.max(lane, first + Math.ceil(MOST_HEIGHT / ROW))];
+  }
+
+  onScroll() {
+    this.draw();
+    const [first, stop] = this.lanesInView();
+    const known = this.firstLane + this.lanes.length;
+    if (first < this.firstLane || Math.min(stop, this.laneCount) > known) this.fetching.hurry();
+  }
+
+  /** What still runs grows without being fetched again. @param {number} now in seconds */
+  advance(now) {
+    if (now <= this.now || !this.laneCount) return;
+    this.now = now;
+    if (!this.view) this.to = Math.max(this.to, now);
+    if (this.x(now) - this.x(this.nowPainted) >= 1) this.draw();
   }
 
   /** @param {number} factor below 1 shows less */
@@ -147,8 +208,8 @@ export class Gantt {
   /** @param {MouseEvent} event @returns {[Lane, Bar] | null} */
   under(event) {
     const box = this.element.getBoundingClientRect();
-    const row =
-      this.rows[Math.floor((event.clientY - box.top - AXIS + this.element.scrollTop) / ROW)];
+    const at = Math.floor((event.clientY - box.top - AXIS + this.element.scrollTop) / ROW);
+    const row = this.rows[at - this.firstRow];
     const [x, slack] = [event.clientX - box.left, 2];
     const bar = row?.bars.find(
       (one) => x >= this.x(one.start_s) - slack && x <= this.x(one.end_s ?? this.now) + slack,
@@ -193,7 +254,8 @@ export class Gantt {
   }
 
   paint() {
-    const whole = AXIS + Math.max(1, this.rows.length) * ROW;
+    this.nowPainted = this.now;
+    const whole = AXIS + Math.max(1, this.rowCount) * ROW;
     const height = Math.min(MOST_HEIGHT, whole);
     this.element.style.setProperty("height", `${height}px`);
     // The canvas stays in view while the lanes below it are scrolled.
@@ -202,8 +264,9 @@ export class Gantt {
     const top = this.element.scrollTop;
     const start = Math.floor(top / ROW);
     this.paintGrid(context, height);
-    for (let i = start; i < Math.min(this.rows.length, start + height / ROW + 1); i += 1) {
-      this.paintRow(context, this.rows[i], AXIS + i * ROW - top);
+    for (let i = start; i < start + height / ROW + 1; i += 1) {
+      const row = this.rows[i - this.firstRow];
+      if (row) this.paintRow(context, row, AXIS + i * ROW - top);
     }
     this.paintAxis(context, height);
   }

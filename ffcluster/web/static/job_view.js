@@ -1,22 +1,21 @@
 /** One job: how far it is, the film, who encodes what, what came of it. */
 
 import { jobButtons } from "./actions.js";
-import { h } from "./dom.js";
+import { h, lazy } from "./dom.js";
 import { EventLog } from "./event_log.js";
 import { Filmstrip } from "./filmstrip.js";
-import { count, fps, plural } from "./format.js";
+import { count, fps, outputName, plural } from "./format.js";
 import { describe, Gantt } from "./gantt.js";
 import { ended, running } from "./jobs_view.js";
 import { problemBox, say } from "./notices.js";
 import { swatch } from "./paint.js";
-import { card, facts, noWorkers, connected, percentage, progress } from "./parts.js";
+import { card, connected, facts, percentage, progress, table } from "./parts.js";
 import { Polite } from "./polite.js";
 import { profileFacts } from "./profiles.js";
 import { Result } from "./result.js";
 import { SegmentPanel } from "./segment_panel.js";
 import { segmentTable } from "./segment_table.js";
 import { END_WORDS, icon, jobBadge, jobWords, SEGMENT_STATES, SEGMENT_WORDS } from "./words.js";
-import { table } from "./worker_view.js";
 
 const TABLE_BARS = 200;
 
@@ -52,6 +51,7 @@ export class JobView {
       h("li", null, h("span", { class: "swatch under" }), "stands in for hardware"),
     );
     this.listed = false;
+    this.tabled = false;
     this.listing = new Polite(() => this.segments.refresh());
   }
 
@@ -79,7 +79,7 @@ export class JobView {
   /** @param {string} kind @param {any} data */
   take(kind, data) {
     if (kind === "segments" && data.job_id === this.id) this.takeSegments(data.segments);
-    if (kind === "job" && data.id === this.id) this.gantt.fetch();
+    if (kind === "job" && data.id === this.id) this.advance();
     if (data.number !== undefined && data.job_id === this.id) {
       this.log.take(data);
       if (kind === "job.state") {
@@ -87,6 +87,13 @@ export class JobView {
         this.refresh();
       }
     }
+  }
+
+  /** Let what runs grow in the chart. */
+  advance() {
+    const { store } = this.app;
+    const job = store.jobs.get(this.id);
+    if (job && !job.ended) this.gantt.advance((store.now() - Date.parse(job.submitted_at)) / 1000);
   }
 
   /** @param {any[][]} rows */
@@ -127,50 +134,16 @@ export class JobView {
       h(
         "div",
         { class: "page-head", key: "head" },
-        h("h1", null, job.source_name, " ", jobBadge(job)),
+        h("h1", null, h("bdi", null, job.source_name), " ", jobBadge(job)),
         h("div", { class: "row" }, jobButtons(store, job, { words: true, removed: away })),
       ),
       this.summary(job),
       first,
-      card(
-        "Film",
-        this.filmTools(),
-        h("div", { keep: this.strip.element }),
-        h("div", { keep: this.legend }),
-        h(
-          "p",
-          { class: "muted small" },
-          "The lowest row is the size of each frame. Red on top: tried again; amber below: a second worker tries too. Ctrl and the wheel zooms, dragging moves, the arrow keys and Enter choose a segment.",
-        ),
-      ),
+      lazy("Film", [this], () => this.film()),
       this.panel.card(),
-      card(
-        "Workers over time",
-        this.ganttTools(),
-        h("div", { keep: this.gantt.element }),
-        h("div", { keep: this.ganttLegend }),
-        this.gantt.leftOut
-          ? h(
-              "p",
-              { class: "muted" },
-              `${count(this.gantt.leftOut)} more workers took part; look closer to see them.`,
-            )
-          : null,
-        this.ganttTable(),
-      ),
+      lazy("Workers over time", [this, this.gantt.lanes, this.tabled], () => this.work()),
       (job.shares ?? []).length
-        ? card(
-            "Who did what",
-            null,
-            shares(job.shares),
-            job.share_count > job.shares.length
-              ? h(
-                  "p",
-                  { class: "muted" },
-                  `And ${plural(job.share_count - job.shares.length, "more worker")}.`,
-                )
-              : null,
-          )
+        ? lazy("Who did what", [this, job.shares, job.share_count], () => whoDidWhat(job))
         : null,
       h(
         "details",
@@ -182,9 +155,46 @@ export class JobView {
         h("summary", null, "All segments"),
         h("div", { keep: this.segments.element }),
       ),
-      card("What happened", null, this.log.render()),
-      card("Settings", null, settings(job)),
+      lazy("What happened", [this, this.log.version, new Date().toDateString()], () =>
+        card("What happened", null, this.log.render()),
+      ),
+      lazy("Settings", [this, job.profile, job.encoder, job.container, outputName(job)], () =>
+        card("Settings", null, settings(job)),
+      ),
     ];
+  }
+
+  film() {
+    return card(
+      "Film",
+      this.filmTools(),
+      h("div", { keep: this.strip.element }),
+      h("div", { keep: this.legend }),
+      h(
+        "p",
+        { class: "muted small" },
+        "The lowest row is the size of each frame. Red on top: tried again; amber below: a second worker tries too. Ctrl and the wheel zooms, dragging moves, the arrow keys and Enter choose a segment.",
+      ),
+    );
+  }
+
+  work() {
+    const any = this.gantt.lanes.length > 0;
+    return card(
+      "Workers over time",
+      this.ganttTools(),
+      any ? null : h("p", { class: "muted" }, "No worker was given anything in this time."),
+      h("div", { key: "lanes", hidden: !any }, h("div", { keep: this.gantt.element })),
+      h("div", { key: "legend", hidden: !any, keep: this.ganttLegend }),
+      this.gantt.leftOut
+        ? h(
+            "p",
+            { class: "muted" },
+            `${count(this.gantt.leftOut)} more workers took part; look closer to see them.`,
+          )
+        : null,
+      any ? this.ganttTable() : null,
+    );
   }
 
   /** @param {boolean} open */
@@ -220,10 +230,30 @@ export class JobView {
       job.reason
         ? h("p", { class: "callout wait" }, icon("clock"), h("span", null, job.reason))
         : null,
-      waits ? noWorkers(this.app.store.status) : null,
+      waits ? h("div", { class: "stack" }, this.app.startWorker.render()) : null,
       job.error ? problemBox(job.error) : null,
+      job.error || job.state === "WaitingForClients" ? this.lastFailure() : null,
       (job.warnings ?? []).map((/** @type {string} */ warning) =>
         h("p", { class: "callout wait" }, icon("warning"), h("span", null, warning)),
+      ),
+    );
+  }
+
+  /** Why a job failed, or rests, stands in the log of what failed last. */
+  lastFailure() {
+    const failed = this.gantt.lanes
+      .flatMap((lane) => lane.bars)
+      .filter((bar) => bar.end === "failed")
+      .sort((a, b) => b.epoch - a.epoch)[0];
+    if (!failed) return null;
+    return h(
+      "div",
+      { class: "row", key: "failure" },
+      h(
+        "button",
+        { type: "button", onclick: () => this.panel.open(failed.first_frame, failed.epoch) },
+        icon("look"),
+        "Show the attempt that failed last",
       ),
     );
   }
@@ -246,30 +276,41 @@ export class JobView {
     ];
   }
 
-  /** The same as a table, of the latest attempts in view. */
+  /** The same as a table, of the latest attempts in view; made while somebody looks at it. */
   ganttTable() {
+    const many = this.gantt.lanes.reduce((sum, lane) => sum + lane.bars.length, 0);
+    return h(
+      "details",
+      {
+        key: "attempts",
+        ontoggle: (/** @type {any} */ event) => {
+          this.tabled = event.target.open;
+          this.app.draw();
+        },
+      },
+      h("summary", null, `The attempts in view as a table (${count(many)})`),
+      this.tabled ? this.attempts() : null,
+    );
+  }
+
+  attempts() {
     const bars = this.gantt.lanes
       .flatMap((lane) => lane.bars.map((bar) => ({ lane, bar })))
       .sort((a, b) => b.bar.start_s - a.bar.start_s);
-    return h(
-      "details",
-      { key: "attempts" },
-      h("summary", null, `The attempts in view as a table (${count(bars.length)})`),
-      table(
-        "Attempts in view, the latest first",
-        ["Worker", "Attempt", "Details"],
-        bars
-          .slice(0, TABLE_BARS)
-          .map(({ lane, bar }) => [
-            lane.worker,
-            describe(bar),
-            h(
-              "button",
-              { type: "button", onclick: () => this.panel.open(bar.first_frame, bar.epoch) },
-              `Attempt ${bar.epoch}`,
-            ),
-          ]),
-      ),
+    return table(
+      "Attempts in view, the latest first",
+      ["Worker", "Attempt", "Details"],
+      bars
+        .slice(0, TABLE_BARS)
+        .map(({ lane, bar }) => [
+          lane.worker,
+          describe(bar),
+          h(
+            "button",
+            { type: "button", onclick: () => this.panel.open(bar.first_frame, bar.epoch) },
+            `Attempt ${bar.epoch}`,
+          ),
+        ]),
     );
   }
 }
@@ -282,6 +323,21 @@ const tool = (symbol, label, onclick) =>
     icon(symbol),
   );
 
+/** @param {any} job */
+const whoDidWhat = (job) =>
+  card(
+    "Who did what",
+    null,
+    shares(job.shares),
+    job.share_count > job.shares.length
+      ? h(
+          "p",
+          { class: "muted" },
+          `And ${plural(job.share_count - job.shares.length, "more worker")}.`,
+        )
+      : null,
+  );
+
 /** @param {any[]} all */
 const shares = (all) =>
   table(
@@ -291,8 +347,9 @@ const shares = (all) =>
       share.worker_id
         ? h("a", { href: `#/workers/${encodeURIComponent(share.worker_id)}` }, share.worker)
         : share.worker,
-      h("code", null, share.encoder),
-      (share.devices ?? []).map((/** @type {string} */ device) => device || "CPU").join(", "),
+      share.encoder ? h("code", null, share.encoder) : "–",
+      (share.devices ?? []).map((/** @type {string} */ device) => device || "CPU").join(", ") ||
+        "–",
       count(share.segments),
       count(share.frames),
       share.running ? `${fps(share.fps)} fps` : "–",
@@ -305,7 +362,7 @@ const settings = (job) =>
   facts([
     ["Job", h("code", null, job.id)],
     ["Source", job.source_name],
-    ["Output", job.output_name],
+    ["Output", outputName(job)],
     ["Container", job.container],
     ["Encoder", job.encoder],
     ...profileFacts(job.profile ?? {}),

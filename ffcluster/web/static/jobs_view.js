@@ -1,15 +1,16 @@
 /** The list of jobs, a page at a time; what is on the page is kept right by deltas. */
 
+import { lacking, may } from "./access.js";
 import { jobButtons } from "./actions.js";
 import { h } from "./dom.js";
-import { bytes, clock, count, duration, eta, fps, speed } from "./format.js";
+import { bytes, clock, count, duration, eta, fps, outputName, speed } from "./format.js";
 import { complain } from "./notices.js";
-import { connected, empty, figure, noWorkers, percentage, progress } from "./parts.js";
+import { connected, empty, figure, percentage, progress } from "./parts.js";
 import { Polite } from "./polite.js";
 import { icon, JOB_STATE_NAMES, jobBadge, jobWords } from "./words.js";
 
 const PAGE = 25;
-const SORTS = [
+export const SORTS = [
   ["-submitted_at", "Newest first"],
   ["submitted_at", "Oldest first"],
   ["-priority", "Highest priority"],
@@ -21,12 +22,14 @@ export class JobsView {
   constructor(app) {
     this.app = app;
     this.title = "Jobs";
-    this.state = "";
-    this.sort = SORTS[0][0];
+    // Whoever comes back from a job finds the list as it was left.
+    const { state, sort, pages } = app.listed;
+    this.state = state;
+    this.sort = sort;
     /** @type {string[]} */
     this.ids = [];
     /** @type {(string | null)[]} cursors of the pages up to this one */
-    this.pages = [null];
+    this.pages = pages;
     /** @type {string | null} */
     this.next = null;
     this.loaded = false;
@@ -34,6 +37,8 @@ export class JobsView {
   }
 
   close() {
+    const { state, sort, pages } = this;
+    this.app.listed = { state, sort, pages };
     this.fetching.close();
   }
 
@@ -79,22 +84,13 @@ export class JobsView {
           "div",
           { class: "row" },
           this.filters(),
-          h("a", { class: "button primary", href: "#/submit" }, icon("plus"), "New job"),
+          may("client")
+            ? h("a", { class: "button primary", href: "#/submit" }, icon("plus"), "New job")
+            : null,
         ),
       ),
-      connected(store.status) === 0 && store.status
-        ? h(
-            "div",
-            { class: "callout wait", key: "none" },
-            icon("warning"),
-            h(
-              "div",
-              null,
-              h("p", null, h("strong", null, "No worker is connected.")),
-              noWorkers(store.status),
-            ),
-          )
-        : null,
+      lacking("client", "Submitting and steering jobs"),
+      this.starting(),
       jobs.length
         ? h(
             "ul",
@@ -104,6 +100,24 @@ export class JobsView {
         : this.nothing(),
       this.pager(),
     ];
+  }
+
+  /** What to do where no worker is connected; a new token's secret stays until it is in its place. */
+  starting() {
+    const { status } = this.app.store;
+    const none = status && connected(status) === 0;
+    if (!none && !this.app.startWorker.made) return null;
+    return h(
+      "div",
+      { class: none ? "callout wait" : "callout quiet", key: "none" },
+      icon(none ? "warning" : "key"),
+      h(
+        "div",
+        null,
+        h("p", null, h("strong", null, none ? "No worker is connected." : "A new worker's token")),
+        this.app.startWorker.render(),
+      ),
+    );
   }
 
   filters() {
@@ -139,23 +153,44 @@ export class JobsView {
   nothing() {
     if (!this.loaded) return h("p", { class: "muted", key: "loading" }, "Asking the coordinator…");
     if (this.state || this.pages.length > 1)
-      return h("p", { class: "muted", key: "filtered" }, "There is no such job.");
+      return h(
+        "div",
+        { key: "filtered" },
+        empty(
+          this.state ? `No job is in the state “${jobWords(this.state)}”` : "No more jobs",
+          h(
+            "button",
+            {
+              type: "button",
+              onclick: () => {
+                this.state = "";
+                this.turn([null]);
+              },
+            },
+            "Show all jobs",
+          ),
+        ),
+      );
     return h(
       "div",
       { key: "empty" },
       empty(
         "No jobs yet",
-        h(
-          "p",
-          null,
-          "Drop a film here, or choose one: it is cut, encoded by every worker at once, and joined again.",
-        ),
-        h(
-          "a",
-          { class: "button primary", href: "#/submit" },
-          icon("upload"),
-          "Submit the first job",
-        ),
+        may("client")
+          ? [
+              h(
+                "p",
+                null,
+                "Drop a film here, or choose one: it is cut, encoded by every worker at once, and joined again.",
+              ),
+              h(
+                "a",
+                { class: "button primary", href: "#/submit" },
+                icon("upload"),
+                "Submit the first job",
+              ),
+            ]
+          : h("p", null, "They appear here as soon as somebody submits one."),
       ),
     );
   }
@@ -198,8 +233,17 @@ export class JobsView {
       h(
         "div",
         { class: "job-name" },
-        h("h2", null, h("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, job.source_name)),
-        h("p", { class: "muted" }, `${job.output_name}${job.encoder ? ` · ${job.encoder}` : ""}`),
+        h(
+          "h2",
+          { title: job.source_name },
+          h("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, h("bdi", null, job.source_name)),
+        ),
+        h(
+          "p",
+          { class: "muted", title: outputName(job) },
+          h("bdi", null, outputName(job)),
+          job.encoder ? ` · ${job.encoder}` : "",
+        ),
       ),
       h(
         "div",
@@ -212,7 +256,14 @@ export class JobsView {
         "div",
         { class: "job-progress" },
         progress(job),
-        reason ? h("p", { class: job.error ? "bad-text" : "muted" }, reason) : null,
+        reason
+          ? h(
+              "p",
+              { class: job.error ? "bad-text wrap" : "why wrap" },
+              icon(job.error ? "failed" : "clock"),
+              reason,
+            )
+          : null,
       ),
       h("dl", { class: "figures" }, job.ended ? ended(job) : running(job)),
     );
@@ -240,13 +291,20 @@ export function running(job) {
 /** @param {any} job */
 export function ended(job) {
   return [
-    figure("Frames", count(job.outcome?.frame_count ?? job.frame_count)),
+    figure(
+      "Frames",
+      job.outcome
+        ? count(job.outcome.frame_count)
+        : job.frame_count
+          ? `${count(job.frames_committed)} / ${count(job.frame_count)}`
+          : "–",
+    ),
     figure("Took", duration(job.elapsed_s)),
     figure(
       "Mean speed",
       job.duration_s && job.state === "Completed" ? speed(job.duration_s / job.elapsed_s) : "–",
     ),
-    figure("Size", bytes(job.outcome?.size_bytes)),
     figure("Ended", clock(job.ended_at)),
+    figure("Size", bytes(job.outcome?.size_bytes)),
   ];
 }

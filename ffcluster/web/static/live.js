@@ -23,7 +23,8 @@ export class Live {
   constructor(take, show) {
     this.take = take;
     this.show = show;
-    this.jobId = "";
+    /** @type {{job_id?: string, about?: string}} */
+    this.wanted = {};
     this.last = "";
     this.delay = FIRST_DELAY_MS;
     /** @type {Connection} */
@@ -36,9 +37,12 @@ export class Live {
     document.addEventListener("visibilitychange", () => this.hurry());
   }
 
-  /** Listen from now on; to one job alone when `jobId` is given. @param {string} jobId */
-  open(jobId) {
-    this.jobId = jobId;
+  /**
+   * Listen from now on, to one job alone or to changes of jobs or of workers.
+   * @param {{job_id?: string, about?: "jobs" | "workers"}} wanted
+   */
+  open(wanted) {
+    this.wanted = wanted;
     this.last = "";
     this.close();
     this.run();
@@ -84,7 +88,7 @@ export class Live {
     this.listen(control);
     /** @type {Record<string, string>} */
     const resume = this.last ? { "Last-Event-ID": this.last } : {};
-    const response = await fetch(`/api/v1/events${query({ job_id: this.jobId })}`, {
+    const response = await fetch(`/api/v1/events${query(this.wanted)}`, {
       headers: headers({ Accept: "text/event-stream", ...resume }),
       cache: "no-store",
       signal: control.signal,

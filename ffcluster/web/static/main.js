@@ -2,14 +2,17 @@
  * Begins the page: one store, one stream of events, one view at a time by the address after `#`.
  */
 
-import { whenUnauthorized } from "./api.js";
+import { fetchMe, forgetMe, may, whoAsks } from "./access.js";
+import { AccessView } from "./access_view.js";
+import { setToken, whenUnauthorized } from "./api.js";
 import { h, render } from "./dom.js";
 import { clock, fps, plural } from "./format.js";
 import { JobView } from "./job_view.js";
-import { JobsView } from "./jobs_view.js";
+import { JobsView, SORTS } from "./jobs_view.js";
 import { Live } from "./live.js";
 import { complain, notice, say } from "./notices.js";
 import { connected } from "./parts.js";
+import { StartWorker } from "./start_worker.js";
 import { Store } from "./store.js";
 import { SubmitView } from "./submit_view.js";
 import { TokenView } from "./token_view.js";
@@ -18,7 +21,7 @@ import { icon } from "./words.js";
 import { WorkersView } from "./workers_view.js";
 
 /**
- * @typedef {{title: string, jobId?: string, close: () => void, refresh: () => Promise<void>,
+ * @typedef {{title: string, jobId?: string, about?: "workers", close: () => void, refresh: () => Promise<void>,
  *   take: (kind: string, data: any) => void, render: () => any}} View
  */
 
@@ -32,10 +35,13 @@ export class App {
       (kind, data) => this.take(kind, data),
       (connection) => this.show(connection),
     );
+    /** @type {{state: string, sort: string, pages: (string | null)[]}} which jobs were listed last */
+    this.listed = { state: "", sort: SORTS[0][0], pages: [null] };
+    this.startWorker = new StartWorker(this);
     /** @type {View} */
     this.view = new JobsView(this);
-    /** @type {File | null} dropped on another screen than the one that takes it */
-    this.dropped = null;
+    /** @type {SubmitView | null} the job that is being made, also while another screen is shown */
+    this.draft = null;
     this.drawing = 0;
     this.locked = false;
     this.said = "";
@@ -65,7 +71,8 @@ export class App {
     if (screen === "jobs" && id) return new JobView(this, id);
     if (screen === "workers" && id) return new WorkerView(this, id);
     if (screen === "workers") return new WorkersView(this);
-    if (screen === "submit") return new SubmitView(this);
+    if (screen === "submit") return (this.draft ??= new SubmitView(this));
+    if (screen === "access") return new AccessView(this);
     return new JobsView(this);
   }
 
@@ -74,7 +81,8 @@ export class App {
     const first = this.said === "";
     this.view.close();
     this.view = this.route();
-    this.live.open(this.view.jobId ?? "");
+    const { jobId, about } = this.view;
+    this.live.open(jobId ? { job_id: jobId } : { about: about ?? "jobs" });
     scrollTo(0, 0);
     this.draw();
     // A keyboard or a screen reader goes on from the new screen's beginning.
@@ -88,11 +96,22 @@ export class App {
     this.live.close();
     this.view.close();
     this.store.clear();
+    this.startWorker.forget();
+    this.draft?.abandon();
+    this.draft = null;
+    forgetMe();
+    for (const dialog of document.querySelectorAll("dialog")) dialog.close();
     this.view = new TokenView(this, () => {
       this.locked = false;
       this.navigate();
     });
     this.draw();
+  }
+
+  /** Forget the token, so that another one can be shown. */
+  leave() {
+    setToken("");
+    this.lock();
   }
 
   // --- what happens ----------------------------------------------------------------------------
@@ -107,11 +126,11 @@ export class App {
   /** Fetch what is shown. */
   async refresh() {
     try {
-      await this.store.fetchStatus();
+      await Promise.all([this.store.fetchStatus(), fetchMe()]);
     } catch (error) {
       complain(error);
     }
-    await this.view.refresh();
+    if (!this.locked) await this.view.refresh();
   }
 
   tick() {
@@ -136,7 +155,7 @@ export class App {
     addEventListener("dragover", (event) => {
       if (!event.dataTransfer?.types.includes("Files") || this.locked) return;
       event.preventDefault();
-      document.body.classList.add("dragging");
+      document.body.classList.toggle("dragging", may("client"));
     });
     addEventListener("dragleave", (event) => {
       if (!event.relatedTarget) document.body.classList.remove("dragging");
@@ -146,14 +165,18 @@ export class App {
       const file = event.dataTransfer?.files[0];
       if (!file || this.locked) return;
       event.preventDefault();
+      if (!may("client")) {
+        notice(`${file.name} is not taken: submitting takes a token of scope client.`, "bad");
+        return;
+      }
       if ((event.dataTransfer?.files.length ?? 0) > 1)
         notice(`One film at a time: ${file.name} is taken, the others are not.`, "bad");
-      if (this.view instanceof SubmitView) {
-        this.view.takeFile(file);
-      } else {
-        this.dropped = file;
-        location.hash = "#/submit";
-      }
+      this.draft ??= new SubmitView(this);
+      this.draft.takeFile(file);
+      location.hash = "#/submit";
+    });
+    addEventListener("beforeunload", (event) => {
+      if (this.draft?.uploading) event.preventDefault();
     });
   }
 
@@ -175,6 +198,7 @@ export class App {
       this.warnings(),
       this.view.render(),
     );
+    document.body.classList.toggle("looking", !may("client"));
     document.title = `${this.view.title} – ffcluster`;
     if (this.said !== this.view.title) {
       this.said = this.view.title;
@@ -198,7 +222,8 @@ export class App {
             { "aria-label": "Screens" },
             link("jobs", "Jobs"),
             link("workers", "Workers"),
-            link("submit", "New job"),
+            may("client") ? link("submit", this.draftWords()) : null,
+            whoAsks() ? link("access", "Access") : null,
           ),
       h(
         "div",
@@ -213,6 +238,10 @@ export class App {
         this.locked ? null : this.connectionWords(),
       ),
     ];
+  }
+
+  draftWords() {
+    return this.draft?.uploading ? `New job · ${this.draft.share} %` : "New job";
   }
 
   connectionWords() {

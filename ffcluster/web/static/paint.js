@@ -19,13 +19,14 @@ const LOOKS = {
   mixed: ["--size", "bars"],
 };
 
-/** @type {Map<string, HTMLCanvasElement>} */
-const tiles = new Map();
+/** @type {Map<string, CanvasPattern | string>} */
+const fills = new Map();
+let font = "";
 /** @type {Map<string, string>} */
 const colors = new Map();
 const redraws = new Set();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  tiles.clear();
+  fills.clear();
   colors.clear();
   for (const redraw of redraws) redraw();
 });
@@ -52,10 +53,15 @@ export function onColors(redraw) {
  * @returns {CanvasPattern | string}
  */
 export function fill(context, name) {
+  const known = fills.get(name);
+  if (known) return known;
   const [variable, pattern] = LOOKS[name] ?? LOOKS.pending;
-  if (!tiles.has(name)) tiles.set(name, tile(color(variable), color("--ink-on-chart"), pattern));
-  // @ts-ignore it was put there just now
-  return context.createPattern(tiles.get(name), "repeat") ?? color(variable);
+  const made = context.createPattern(
+    tile(color(variable), color("--ink-on-chart"), pattern),
+    "repeat",
+  );
+  fills.set(name, made ?? color(variable));
+  return made ?? color(variable);
 }
 
 /** @param {string} base @param {string} ink @param {Pattern} pattern */
@@ -128,7 +134,8 @@ export function fit(canvas, width, height) {
   const context = /** @type {Context} */ (canvas.getContext("2d"));
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
-  context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  font ||= `11px ${getComputedStyle(document.body).fontFamily}`;
+  context.font = font;
   return context;
 }
 

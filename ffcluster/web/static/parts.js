@@ -48,13 +48,15 @@ export const percentage = (job) =>
 
 /** A command to copy. @param {string} text */
 export function command(text) {
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-      notice("Copied.");
-    } catch {
-      notice("The browser does not let the page copy; select the text instead.", "bad");
-    }
+  const copy = async (/** @type {any} */ event) => {
+    const shown = event.currentTarget.previousSibling;
+    const copied = await navigator.clipboard?.writeText(text).then(
+      () => true,
+      () => false,
+    );
+    if (copied || copySelected(shown)) notice("Copied.");
+    else
+      notice("The browser does not let the page copy; it is selected, copy it by keyboard.", "bad");
   };
   return h(
     "div",
@@ -64,28 +66,23 @@ export function command(text) {
   );
 }
 
+/**
+ * Browsers have `navigator.clipboard` for pages that came by TLS or from their own machine only;
+ * this old way they have everywhere.
+ * @param {Node} shown
+ */
+function copySelected(shown) {
+  getSelection()?.selectAllChildren(shown);
+  try {
+    return document.execCommand("copy");
+  } catch {
+    return false;
+  }
+}
+
 /** What to do when there is nothing to show. @param {string} title @param {...any} content */
 export const empty = (title, ...content) =>
   h("div", { class: "empty" }, h("h2", null, title), content);
-
-/** @param {any} status */
-export function noWorkers(status) {
-  return [
-    h(
-      "p",
-      null,
-      "Workers do the encoding. Start one on every machine that shall help, this one included:",
-    ),
-    command(status?.worker_command || "twistd -n ffcluster-worker --server-ip ADDRESS"),
-    status?.token_required
-      ? h(
-          "p",
-          { class: "muted" },
-          "FILE is a file with the coordinator's token, copied to that machine.",
-        )
-      : null,
-  ];
-}
 
 /** Workers that are connected. @param {any} status */
 export function connected(status) {
@@ -114,3 +111,42 @@ export const facts = (rows) =>
       .filter(([, value]) => value !== null && value !== undefined && value !== "")
       .map(([name, value]) => [h("dt", null, name), h("dd", null, value)]),
   );
+
+/** @param {string} label @param {string[]} heads @param {any[][]} rows */
+export const table = (label, heads, rows) =>
+  h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": label },
+    h(
+      "table",
+      null,
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          heads.map((head) => h("th", { scope: "col" }, head)),
+        ),
+      ),
+      h(
+        "tbody",
+        null,
+        rows.map((row) =>
+          h(
+            "tr",
+            null,
+            row.map((cell) => h("td", null, cell)),
+          ),
+        ),
+      ),
+    ),
+  );
+
+/** Save what an address leads to. @param {string} url @param {string} name */
+export function follow(url, name) {
+  const link = h("a", { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}

@@ -5,10 +5,14 @@ import { bytes, count, duration, plural, timecode } from "./format.js";
 import { facts } from "./parts.js";
 import { icon } from "./words.js";
 
+const MOST_NAMES = 5;
+
 /** @param {any} plan */
 export function planFacts(plan) {
   const video = plan.video ?? {};
-  const estimate = plan.estimate_s ? `about ${duration(plan.estimate_s)}` : "";
+  const names = Array.isArray(plan.workers) ? plan.workers : [];
+  const able = plan.worker_count ?? names.length;
+  const told = names.slice(0, MOST_NAMES).join(", ");
   return h(
     "div",
     { key: "plan" },
@@ -28,11 +32,16 @@ export function planFacts(plan) {
       ["Container", plan.container],
       [
         "Workers that can",
-        plan.workers === undefined
-          ? ""
-          : count(Array.isArray(plan.workers) ? plan.workers.length : plan.workers),
+        able
+          ? `${count(able)}: ${told}${able > MOST_NAMES ? " and more" : ""}`
+          : "none that is connected; it waits for one",
       ],
-      ["Time", estimate],
+      [
+        "Time",
+        plan.estimate_s
+          ? `about ${duration(plan.estimate_s)}`
+          : "not known before a worker was measured with it",
+      ],
       ["Size", plan.predicted_size_bytes ? `about ${bytes(plan.predicted_size_bytes)}` : ""],
     ]),
     [

@@ -81,13 +81,14 @@ export function ownForm(own, changed) {
     choice("Codec", "codec", CODECS),
     choice("Rate control", "mode", MODES),
     own.mode === "quality"
-      ? text("Quality (the encoder's own scale; lower is better)", "quality", {
+      ? text("Quality (lower is better)", "quality", {
           key: "quality",
           type: "number",
           step: "0.5",
           min: "0",
           max: "255",
-          placeholder: "its default",
+          placeholder: "the encoder's default",
+          title: "On the encoder's own scale",
         })
       : null,
     own.mode === "bitrate"
@@ -104,6 +105,9 @@ export function ownForm(own, changed) {
   );
 }
 
+/** What a form calls a value. @param {string[][]} choices @param {string} value */
+const wordsOf = (choices, value) => choices.find(([name]) => name === value)?.[1] ?? value;
+
 /** @param {any} profile @returns {[string, any][]} */
 export function profileFacts(profile) {
   const rate = profile.rate ?? profile;
@@ -117,8 +121,8 @@ export function profileFacts(profile) {
       : "";
   return [
     ["Profile", profile.name],
-    ["Codec", profile.codec],
-    ["Rate control", mode],
+    ["Codec", wordsOf(CODECS, profile.codec)],
+    ["Rate control", wordsOf(MODES, mode)],
     ["Quality", quality],
     ["Bit rate", target],
     ["Preset", profile.preset],
@@ -127,7 +131,7 @@ export function profileFacts(profile) {
       "Filters",
       (profile.filters ?? []).map((/** @type {any} */ filter) => filter.name ?? filter).join(", "),
     ],
-    ["Audio", profile.audio],
+    ["Audio", wordsOf(AUDIO, profile.audio)],
     ["Subtitles", profile.subtitles],
   ];
 }

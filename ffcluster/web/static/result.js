@@ -2,13 +2,13 @@
  * The published file: what is proven of it, to download, to play, and to compare with the source.
  */
 
-import { get, ticket } from "./api.js";
+import { get, there, ticket } from "./api.js";
 import { Comparison } from "./comparison.js";
 import { h } from "./dom.js";
-import { bytes, count } from "./format.js";
+import { bytes, clock, count } from "./format.js";
 import { attempt } from "./notices.js";
-import { card, facts } from "./parts.js";
-import { icon } from "./words.js";
+import { card, facts, follow } from "./parts.js";
+import { icon, sourceGone } from "./words.js";
 
 export class Result {
   /** @param {string} jobId @param {() => void} changed */
@@ -54,19 +54,23 @@ export class Result {
       h(
         "div",
         { class: "row" },
+        sourceGone(job)
+          ? null
+          : h(
+              "button",
+              {
+                type: "button",
+                key: "compare",
+                "aria-expanded": String(Boolean(this.comparison)),
+                onclick: () => this.compare(job),
+              },
+              "Compare with the source",
+            ),
         h(
           "button",
           {
             type: "button",
-            "aria-expanded": String(Boolean(this.comparison)),
-            onclick: () => this.compare(job),
-          },
-          "Compare with the source",
-        ),
-        h(
-          "button",
-          {
-            type: "button",
+            key: "play",
             "aria-expanded": String(Boolean(this.video)),
             onclick: () => this.play(),
           },
@@ -74,7 +78,8 @@ export class Result {
           "Play",
         ),
       ),
-      this.comparison ? h("div", { key: "compare", keep: this.comparison.element }) : null,
+      aboutSource(job),
+      this.comparison ? h("div", { key: "comparison", keep: this.comparison.element }) : null,
       this.video ? h("div", { key: "video", keep: this.video }) : null,
     );
   }
@@ -115,7 +120,10 @@ export class Result {
 
   /** @param {string} what @param {string} name */
   save(what, name) {
-    return attempt(async () => follow(await ticket(`${this.path}/${what}`), name));
+    return attempt(async () => {
+      if (what === "result") await there(`${this.path}/result`);
+      follow(await ticket(`${this.path}/${what}`), name);
+    });
   }
 
   /** @param {any} job */
@@ -141,6 +149,7 @@ export class Result {
       this.video = null;
     } else {
       await attempt(async () => {
+        await there(`${this.path}/result`);
         const url = await ticket(`${this.path}/result`);
         const refuse = () =>
           this.video?.replaceWith(
@@ -164,10 +173,11 @@ export class Result {
   }
 }
 
-/** @param {string} url @param {string} name */
-function follow(url, name) {
-  const link = h("a", { href: url, download: name });
-  document.body.append(link);
-  link.click();
-  link.remove();
+/** For how long there is something to compare with. @param {any} job */
+function aboutSource(job) {
+  if (!job.source_uploaded) return null;
+  const words = job.source_kept_until
+    ? `The uploaded source is kept until ${clock(job.source_kept_until)}, or until its room is needed; it can be compared for as long.`
+    : "There is nothing to compare with: the uploaded source is not kept any more. The coordinator's --keep-uploads says for how long sources stay.";
+  return h("p", { class: "muted", key: "source" }, words);
 }

@@ -115,13 +115,21 @@ export class SegmentPanel {
 
   /** @param {any} segment */
   content(segment) {
+    // What the attempt below says again.
+    /** @type {[string, any][]} */
+    const alone =
+      this.shown && !this.shown.problem
+        ? []
+        : [
+            ["Worker", segment.worker],
+            ["Encoder", segment.encoder],
+            ["Device", segment.device],
+            ["Encoded in", segment.encode_s ? duration(segment.encode_s) : null],
+          ];
     return [
       facts([
         ["State", SEGMENT_WORDS[segment.state] ?? segment.state],
-        ["Worker", segment.worker],
-        ["Encoder", segment.encoder],
-        ["Device", segment.device],
-        ["Encoded in", segment.encode_s ? duration(segment.encode_s) : null],
+        ...alone,
         ["Size", segment.size_bytes ? bytes(segment.size_bytes) : null],
         [
           "Likeness at its borders",
@@ -194,7 +202,11 @@ function attemptFacts(attempt) {
           h("h3", null, "Last lines of its log"),
           h("pre", { tabindex: "0", role: "group", "aria-label": "Log" }, tail.join("\n")),
         ]
-      : null,
+      : argv
+        ? h("p", { class: "muted" }, "Its log is empty: the encoder had nothing to complain about.")
+        : attempt.end === "live"
+          ? h("p", { class: "muted" }, "The worker tells command and log when it is done.")
+          : null,
   );
 }
 

@@ -35,6 +35,18 @@ export function segmentTable(jobId, open) {
       },
       { name: "Time", wide: true, cell: (segment) => duration(segment.encode_s) },
       { name: "Size", cell: (segment) => bytes(segment.size_bytes) },
+      {
+        name: "Likeness",
+        wide: true,
+        cell: (segment) =>
+          segment.border_psnr_db === null || segment.border_psnr_db === undefined
+            ? "–"
+            : h(
+                "span",
+                { title: "How alike the pictures at its ends are to the source's (PSNR)" },
+                `${segment.border_psnr_db.toFixed(1)} dB`,
+              ),
+      },
     ],
   });
 }

@@ -43,7 +43,7 @@ export class Store {
   take(kind, data) {
     if (kind === "hello" && data.server_time)
       this.ahead_ms = Date.parse(data.server_time) - Date.now();
-    if (kind !== "job" && kind !== "worker" && kind !== "status") return;
+    if (!["job", "shares", "worker", "status"].includes(kind)) return;
     if (this.fetching) this.deltas.push({ kind, data });
     this.apply(kind, data);
     this.changed();
@@ -55,9 +55,21 @@ export class Store {
       if (this.status) this.status = { ...this.status, ...(data.changes ?? data) };
       return;
     }
+    if (kind === "shares") return this.applyShares(data);
     const known = kind === "job" ? this.jobs : this.workers;
     if (data.removed) known.delete(data.id);
     else if (known.has(data.id)) known.set(data.id, { ...known.get(data.id), ...data.changes });
+  }
+
+  /** What workers do for a job: what is new of each, and who is not shown any more. @param {any} data */
+  applyShares(data) {
+    const job = this.jobs.get(data.job_id);
+    if (!job) return;
+    const rows = new Map((job.shares ?? []).map((/** @type {any} */ row) => [row.worker_id, row]));
+    for (const row of data.shares)
+      rows.set(row.worker_id, { ...rows.get(row.worker_id), ...row });
+    for (const worker of data.gone ?? []) rows.delete(worker);
+    this.jobs.set(data.job_id, { ...job, shares: [...rows.values()] });
   }
 
   /**

@@ -1,5 +1,6 @@
 /** Submitting a film: choose it, choose the settings, see the plan, send it off. */
 
+import { lacking, may } from "./access.js";
 import { change, get, upload } from "./api.js";
 import { h } from "./dom.js";
 import { bytes, duration } from "./format.js";
@@ -39,15 +40,24 @@ export class SubmitView {
     this.sending = false;
     // The same submission twice, for example after a lost answer, makes one job.
     this.key = newKey();
-    if (app.dropped) this.takeFile(app.dropped);
-    app.dropped = null;
+    /** What the output would be called if nobody gave it a name. */
+    this.suggestion = "";
   }
 
-  close() {
+  // What was begun goes on while another screen is looked at.
+  close() {}
+
+  /** Give it up. */
+  abandon() {
     this.control.abort();
   }
 
+  get uploading() {
+    return Boolean(this.file && !this.uploadId);
+  }
+
   async refresh() {
+    if (!may("client")) return this.app.draw();
     try {
       this.profiles = (await get("/profiles")).items;
     } catch (error) {
@@ -73,7 +83,7 @@ export class SubmitView {
       plan: null,
       problem: null,
     });
-    if (!this.output) this.output = suggested(file.name);
+    this.suggest(file.name);
     this.app.draw();
     try {
       const place = await change("POST", "/uploads", { name: file.name, size_bytes: file.size });
@@ -107,9 +117,16 @@ export class SubmitView {
       plan: null,
       problem: null,
     });
-    if (path && !this.output) this.output = suggested(path.split(/[\\/]/).pop() ?? "");
+    if (path) this.suggest(path.split(/[\\/]/).pop() ?? "");
     if (path) this.makePlan();
     this.app.draw();
+  }
+
+  /** Name the output after the film, unless a person named it. @param {string} film */
+  suggest(film) {
+    const named = this.output !== this.suggestion;
+    this.suggestion = `${film.replace(/\.[^.]*$/, "")}.mp4`;
+    if (!named) this.output = this.suggestion;
   }
 
   get ready() {
@@ -161,7 +178,8 @@ export class SubmitView {
     try {
       const job = await change("POST", "/jobs", this.request(), { "Idempotency-Key": this.key });
       notice(`${job.source_name} is submitted.`);
-      location.hash = `#/jobs/${encodeURIComponent(job.id)}`;
+      this.app.draft = null;
+      if (this.app.view === this) location.hash = `#/jobs/${encodeURIComponent(job.id)}`;
     } catch (error) {
       this.problem = error;
     }
@@ -172,6 +190,8 @@ export class SubmitView {
   // --- what it looks like ------------------------------------------------------------------------
 
   render() {
+    const why = lacking("client", "Submitting jobs");
+    if (why) return [h("h1", null, "New job"), why];
     return [
       h("div", { class: "page-head", key: "head" }, h("h1", null, "New job")),
       h(
@@ -197,12 +217,12 @@ export class SubmitView {
     const drop = h(
       "label",
       { class: "drop", key: "drop" },
-      icon("upload"),
+      icon(this.uploadId ? "done" : "upload"),
       h(
         "span",
-        null,
+        { class: "wrap" },
         this.file
-          ? h("strong", null, this.file.name)
+          ? h("strong", null, h("bdi", null, this.file.name))
           : h("strong", null, "Drop a film here, or choose one"),
       ),
       h(
@@ -212,6 +232,9 @@ export class SubmitView {
           ? this.uploadWords()
           : "It is sent to the coordinator in blocks; an interrupted upload goes on.",
       ),
+      this.file
+        ? h("span", { class: "muted small" }, "Drop or choose another to take that instead.")
+        : null,
       h("input", {
         type: "file",
         class: "sr",
@@ -352,6 +375,20 @@ export class SubmitView {
     ];
   }
 
+  /** What can be had all the same of a film that cannot be had as it is. */
+  remedy() {
+    if (this.problem?.code !== "source_damaged" || this.options.allow_damaged) return null;
+    const allow = () => {
+      this.options.allow_damaged = true;
+      this.changed();
+    };
+    return h(
+      "div",
+      { class: "row", key: "remedy" },
+      h("button", { type: "button", onclick: allow }, "Encode what is there of it"),
+    );
+  }
+
   planPart() {
     const send = h(
       "button",
@@ -368,12 +405,9 @@ export class SubmitView {
             { class: "muted", role: "status" },
             this.ready ? "Looking at the film…" : "Choose a film to see what would happen to it.",
           );
-    return [problemBox(this.problem), said, h("div", { class: "row" }, send)];
+    return [problemBox(this.problem), this.remedy(), said, h("div", { class: "row" }, send)];
   }
 }
-
-/** @param {string} name of the source */
-const suggested = (name) => `${name.replace(/\.[^.]*$/, "")}.mp4`;
 
 /** Works without a secure context too, unlike `randomUUID`. */
 const newKey = () =>

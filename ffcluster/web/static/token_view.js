@@ -4,6 +4,10 @@ import { get, hasToken, setToken } from "./api.js";
 import { h } from "./dom.js";
 import { problemBox } from "./notices.js";
 
+const UNKNOWN = "The coordinator does not know this token.";
+// What a header can carry, and what every token is made of.
+const PRINTABLE = /^[!-~]+$/;
+
 export class TokenView {
   /** @param {import("./main.js").App} app @param {() => void} entered */
   constructor(app, entered) {
@@ -11,35 +15,39 @@ export class TokenView {
     this.entered = entered;
     this.title = "Token";
     this.token = "";
+    this.shown = false;
+    this.asking = false;
     /** @type {any} */
     this.problem = hasToken()
-      ? {
-          message: "The coordinator does not know this token.",
-          advice: "It may have been revoked.",
-        }
+      ? { message: UNKNOWN, advice: "It was revoked, or the coordinator was given another one." }
       : null;
+    // Whoever works with a keyboard was somewhere on the screen that is gone.
+    requestAnimationFrame(() => requestAnimationFrame(() => this.focus()));
   }
 
   close() {}
   async refresh() {}
   take() {}
 
+  focus() {
+    document.getElementById("token")?.focus();
+  }
+
   async enter() {
-    setToken(this.token.trim());
-    try {
-      await get("/status");
-      this.entered();
-    } catch (error) {
-      if (/** @type {any} */ (error).status === 401)
-        this.problem = {
-          message: "The coordinator does not know this token.",
-          advice:
-            "Look at the file that it was started with (--token-file), or ask whoever runs it.",
+    const token = this.token.trim();
+    this.asking = true;
+    this.app.draw();
+    this.problem = PRINTABLE.test(token)
+      ? await refusal(token)
+      : {
+          message: "This is no token: it has spaces or letters that tokens do not have.",
+          advice: "Copy the whole line of the file, and nothing else.",
         };
-      else this.problem = error;
-      setToken("");
-      this.app.draw();
-    }
+    this.asking = false;
+    if (!this.problem) return this.entered();
+    setToken("");
+    this.app.draw();
+    this.focus();
   }
 
   render() {
@@ -57,23 +65,76 @@ export class TokenView {
       h(
         "p",
         null,
-        "It is what its workers and clients show too. The page keeps it until this tab is closed.",
+        "It says what you may do: see, or submit and steer. The page keeps it until this tab is closed.",
       ),
-      problemBox(this.problem),
+      h("div", { id: "token-problem" }, problemBox(this.problem)),
       h(
         "label",
         null,
         "Token",
         h("input", {
-          type: "password",
+          id: "token",
+          type: this.shown ? "text" : "password",
           required: true,
           autocomplete: "off",
+          autocapitalize: "off",
           spellcheck: "false",
-          autofocus: true,
+          "aria-describedby": "token-problem",
+          "aria-invalid": this.problem ? "true" : null,
           oninput: (/** @type {any} */ event) => (this.token = event.target.value),
         }),
       ),
-      h("div", { class: "row" }, h("button", { type: "submit", class: "primary" }, "Go on")),
+      h(
+        "label",
+        { class: "check" },
+        h("input", {
+          type: "checkbox",
+          checked: this.shown,
+          onchange: (/** @type {any} */ event) => {
+            this.shown = event.target.checked;
+            this.app.draw();
+          },
+        }),
+        "Show it",
+      ),
+      h(
+        "div",
+        { class: "row" },
+        h("button", { type: "submit", class: "primary", disabled: this.asking }, "Go on"),
+      ),
+      h(
+        "details",
+        null,
+        h("summary", null, "Where is it?"),
+        h(
+          "p",
+          null,
+          "The coordinator's own token, which opens everything, is in the file that it was started with (",
+          h("code", null, "--token-file"),
+          "). Whoever has that makes others: ",
+          h("code", null, "ffcluster tokens add NAME --scope client"),
+          " to submit and steer, ",
+          h("code", null, "--scope viewer"),
+          " to look.",
+        ),
+      ),
     );
+  }
+}
+
+/** Why the coordinator does not let this token in; null when it does. @param {string} token */
+async function refusal(token) {
+  setToken(token);
+  try {
+    await get("/me");
+    return null;
+  } catch (error) {
+    const problem = /** @type {any} */ (error);
+    if (problem.status !== 401) return problem;
+    return {
+      message: UNKNOWN,
+      advice:
+        "Look whether all of it was copied. If it was, it was revoked, or it is another coordinator's.",
+    };
   }
 }

@@ -30,6 +30,8 @@ const ICONS = {
   idle: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8",
   lost: "M4 4l16 16M9 9a4 4 0 0 0 6 6",
   close: "M6 6l12 12M18 6L6 18",
+  key: "M14 4a5 5 0 1 0 0 10 5 5 0 0 0 0-10M10.500 12.500L4 19v2h4v-3h3",
+  look: "M2 12s4-7 10-7 10 7 10 7-4 7-10 7-10-7-10-7M12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
 };
 
@@ -68,6 +70,14 @@ export const JOB_STATE_NAMES = Object.keys(JOB_STATES);
 
 /** @param {string} state */
 export const jobWords = (state) => (JOB_STATES[state] ?? [state])[0];
+
+/** Whether its film was sent by a client and is not here any more. @param {any} job that ended */
+export const sourceGone = (job) => job.source_uploaded && !job.source_kept_until;
+
+export const WORKER_STATE_NAMES = Object.keys(WORKER_STATES);
+
+/** @param {string} state */
+export const workerWords = (state) => (WORKER_STATES[state] ?? [state])[0];
 
 /** @param {any} job */
 export function jobBadge(job) {

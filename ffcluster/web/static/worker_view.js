@@ -4,7 +4,7 @@ import { workerButtons } from "./actions.js";
 import { h } from "./dom.js";
 import { ago, bytes, clock, count, fps, plural, speed } from "./format.js";
 import { problemBox } from "./notices.js";
-import { card, facts, figure } from "./parts.js";
+import { card, facts, figure, table } from "./parts.js";
 import { icon, workerBadge } from "./words.js";
 import { average, gpuWords } from "./workers_view.js";
 
@@ -12,6 +12,8 @@ export class WorkerView {
   /** @param {import("./main.js").App} app @param {string} id */
   constructor(app, id) {
     this.app = app;
+    /** @type {"workers"} what the coordinator is to tell of */
+    this.about = "workers";
     this.id = id;
     this.title = "Worker";
     /** @type {any} */
@@ -48,7 +50,7 @@ export class WorkerView {
       h(
         "div",
         { class: "page-head" },
-        h("h1", null, worker.name, " ", workerBadge(worker)),
+        h("h1", null, h("bdi", null, worker.name), " ", workerBadge(worker)),
         h("div", { class: "row" }, workerButtons(store, worker, { words: true, removed: away })),
       ),
       card(
@@ -147,37 +149,6 @@ const meter = (name, share, words) =>
     h("span", { class: "muted" }, words),
   );
 
-/** @param {string} label @param {string[]} heads @param {any[][]} rows */
-export const table = (label, heads, rows) =>
-  h(
-    "div",
-    { class: "scroll", tabindex: "0", role: "group", "aria-label": label },
-    h(
-      "table",
-      null,
-      h(
-        "thead",
-        null,
-        h(
-          "tr",
-          null,
-          heads.map((head) => h("th", { scope: "col" }, head)),
-        ),
-      ),
-      h(
-        "tbody",
-        null,
-        rows.map((row) =>
-          h(
-            "tr",
-            null,
-            row.map((cell) => h("td", null, cell)),
-          ),
-        ),
-      ),
-    ),
-  );
-
 /** @param {any[]} all */
 function capabilities(all) {
   if (!all.length)
@@ -188,9 +159,10 @@ function capabilities(all) {
     );
   return table(
     "Encoders",
-    ["Encoder", "Device", "At once", "Bits", "Driver", "Without"],
+    ["Encoder", "Backend", "Device", "At once", "Bits", "Driver", "Without"],
     all.map((one) => [
       h("code", null, one.encoder),
+      one.backend || "–",
       one.device_name || one.device || "CPU",
       count(one.slots),
       (one.bit_depths ?? []).join(", "),
@@ -245,12 +217,15 @@ function diagnoses(worker) {
   if (!resting.length && !found.length)
     return h("p", null, icon("done"), " Everything that could encode here does.");
   return [
-    h(
-      "p",
-      { class: "muted" },
-      `${plural(found.length, "thing")} could encode here and does not, or only in part.`,
-    ),
-    h("ul", { class: "findings" }, resting, found),
+    resting.length ? h("ul", { class: "findings", key: "resting" }, resting) : null,
+    found.length
+      ? h(
+          "p",
+          { class: "muted", key: "count" },
+          `${plural(found.length, "thing")} could encode here and ${found.length === 1 ? "does" : "do"} not, or only in part.`,
+        )
+      : null,
+    h("ul", { class: "findings", key: "found" }, found),
   ];
 }
 

@@ -1,35 +1,67 @@
 /** All workers in a windowed table. */
 
+import { lacking, may } from "./access.js";
 import { workerButtons } from "./actions.js";
 import { h } from "./dom.js";
-import { ago, bytes, count, fps } from "./format.js";
-import { connected, empty, noWorkers } from "./parts.js";
+import { ago, bytes, count, fps, plural } from "./format.js";
+import { connected, empty } from "./parts.js";
 import { Polite } from "./polite.js";
 import { Windowed } from "./windowed.js";
-import { workerBadge } from "./words.js";
+import { WORKER_STATE_NAMES, workerBadge, workerWords } from "./words.js";
+
+// Lines of a row that name devices.
+const LINES = 2;
+const SORTS = [
+  ["name", "Name"],
+  ["-fps", "Fastest first"],
+];
 
 export class WorkersView {
   /** @param {import("./main.js").App} app */
   constructor(app) {
     this.app = app;
+    /** @type {"workers"} what the coordinator is to tell of */
+    this.about = "workers";
     this.title = "Workers";
     this.fetching = new Polite(() => this.refresh());
     this.loaded = false;
+    this.state = "";
+    this.sort = SORTS[0][0];
     this.table = new Windowed({
       label: "Workers",
       name: "workers",
       rowHeight: 64,
       key: (worker) => worker.id,
-      page: (cursor) => app.store.fetchWorkers({ limit: 200, cursor }),
+      page: (cursor) =>
+        app.store.fetchWorkers({ limit: 200, cursor, state: this.state, sort: this.sort }),
       columns: [
         {
           name: "Worker",
           cell: (worker) => [
-            h("a", { href: `#/workers/${encodeURIComponent(worker.id)}` }, worker.name),
+            h(
+              "a",
+              {
+                href: `#/workers/${encodeURIComponent(worker.id)}`,
+                title: worker.name,
+              },
+              h("bdi", null, worker.name),
+            ),
             h("span", { class: "muted small" }, worker.version),
           ],
         },
-        { name: "State", cell: workerBadge },
+        {
+          name: "State",
+          cell: (worker) => [
+            workerBadge(worker),
+            worker.quarantines?.length
+              ? h(
+                  "span",
+                  { class: "rests small", title: worker.quarantines[0].reason },
+                  "rests in part",
+                )
+              : null,
+          ],
+        },
         { name: "Encoders", wide: true, cell: backends },
         {
           name: "Rate",
@@ -46,7 +78,13 @@ export class WorkersView {
             h(
               "div",
               { class: "row" },
-              workerButtons(app.store, worker, { words: true, removed: () => this.refresh() }),
+              may("client")
+                ? workerButtons(app.store, worker, {
+                    words: true,
+                    one: true,
+                    removed: () => this.refresh(),
+                  })
+                : null,
             ),
         },
       ],
@@ -69,6 +107,41 @@ export class WorkersView {
     if (kind === "worker.joined" || kind === "worker.removed") this.fetching.ask();
   }
 
+  /** @param {"state" | "sort"} what @param {string} value */
+  choose(what, value) {
+    this[what] = value;
+    this.table.items = [];
+    this.table.element.scrollTop = 0;
+    this.loaded = false;
+    this.refresh();
+  }
+
+  filters() {
+    const choice = (
+      /** @type {string} */ label,
+      /** @type {"state" | "sort"} */ what,
+      /** @type {string[][]} */ values,
+    ) =>
+      h(
+        "label",
+        { class: "inline" },
+        h("span", { class: "sr" }, label),
+        h(
+          "select",
+          {
+            value: this[what],
+            onchange: (/** @type {any} */ event) => this.choose(what, event.target.value),
+          },
+          values.map(([value, words]) => h("option", { value }, words)),
+        ),
+      );
+    const states = WORKER_STATE_NAMES.map((name) => [name, workerWords(name)]);
+    return [
+      choice("Show workers that are", "state", [["", "All states"], ...states]),
+      choice("Order", "sort", SORTS),
+    ];
+  }
+
   render() {
     const { store } = this.app;
     this.table.items = this.table.items
@@ -79,19 +152,46 @@ export class WorkersView {
       "div",
       { class: "page-head" },
       h("h1", null, "Workers"),
-      h("p", { class: "muted" }, store.status ? `${count(connected(store.status))} connected` : ""),
+      h(
+        "div",
+        { class: "row" },
+        store.status
+          ? h("span", { class: "muted" }, `${count(connected(store.status))} connected`)
+          : null,
+        this.filters(),
+      ),
     );
     if (this.table.failed) return [head, h("p", { class: "bad-text" }, this.table.failed)];
+    if (this.loaded && !this.table.items.length && this.state)
+      return [
+        head,
+        h(
+          "div",
+          { key: "filtered" },
+          empty(
+            `No worker is in the state “${workerWords(this.state)}”`,
+            h(
+              "button",
+              { type: "button", onclick: () => this.choose("state", "") },
+              "Show all workers",
+            ),
+          ),
+        ),
+      ];
     if (this.loaded && !this.table.items.length)
-      return [head, h("div", { key: "empty" }, empty("No workers yet", noWorkers(store.status)))];
+      return [
+        head,
+        h("div", { key: "empty" }, empty("No workers yet", this.app.startWorker.render())),
+      ];
     return [
       head,
+      lacking("client", "Steering workers"),
       h("div", { class: "card flush", key: "table", keep: this.table.element }),
       h(
         "details",
         { class: "card", key: "add" },
         h("summary", null, "Add a worker"),
-        noWorkers(store.status),
+        h("div", { class: "stack" }, this.app.startWorker.render()),
       ),
     ];
   }
@@ -105,16 +205,25 @@ export function backends(worker) {
     const device = capability.device_name || capability.device || "CPU";
     devices.set(device, [...(devices.get(device) ?? []), capability.encoder]);
   }
-  return [...devices]
-    .slice(0, 2)
-    .map(([device, encoders]) =>
+  if (!devices.size) return h("span", { class: "muted" }, "Nothing proven; see its doctor report");
+  // What computes most of it is told first: a machine's GPUs, then its CPU.
+  const told = [...devices].sort(([a], [b]) => Number(a === "CPU") - Number(b === "CPU"));
+  const shown = told.length > LINES ? told.slice(0, LINES - 1) : told;
+  const rest = told.length - shown.length;
+  return [
+    shown.map(([device, encoders]) =>
       h(
         "span",
-        { class: "line", title: encoders.join(", ") },
-        h("strong", null, device),
+        {
+          class: told.length > 1 ? "line" : "line two",
+          title: `${device}: ${encoders.join(", ")}`,
+        },
+        h("strong", null, device.replace(/^NVIDIA (GeForce )?|^Intel\(R\) |^AMD /, "")),
         ` ${encoders.join(", ")}`,
       ),
-    );
+    ),
+    rest ? h("span", { class: "line muted small" }, `and ${plural(rest, "more device")}`) : null,
+  ];
 }
 
 /** @param {any} worker */

@@ -1,0 +1,1 @@
+"""The coordinator: one loop, its effects, its sessions, and the service that holds them."""

@@ -1,0 +1,1 @@
+"""What is done on one machine, without a coordinator elsewhere."""

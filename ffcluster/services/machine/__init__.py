@@ -1,0 +1,1 @@
+"""What this machine can encode with, how fast, and how busy it is."""

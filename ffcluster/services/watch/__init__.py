@@ -1,0 +1,1 @@
+"""Watch folders: files that become jobs by themselves."""

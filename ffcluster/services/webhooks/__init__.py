@@ -1,0 +1,1 @@
+"""Webhooks: what they are sent, and how it gets there."""
