@@ -410,7 +410,7 @@ class ClusterState:
 
     def _check(self, attempt: Attempt) -> None:
         self._records.effects += [
-            CheckResult(attempt.epoch, attempt.job_id, attempt.frames),
+            CheckResult(attempt.epoch, attempt.worker_id, attempt.job_id, attempt.frames),
             JobChanged(attempt.job_id),
         ]
 

@@ -68,9 +68,13 @@ class RevokeAttempt:
 
 @attrs.frozen
 class CheckResult:
-    """Look at a delivered result; answer with `AttemptChecked` or `AttemptFailed`."""
+    """Look at a delivered result; answer with `AttemptChecked` or `AttemptFailed`.
+
+    Its worker may forget the result: that it was delivered is stored by now.
+    """
 
     epoch: Epoch
+    worker_id: WorkerId
     job_id: JobId
     frames: FrameRange
 

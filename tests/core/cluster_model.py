@@ -248,7 +248,7 @@ class Simulation:
                     device.queue = [o for o in device.queue if o.epoch != epoch]
                     device.running.pop(epoch, None)
                     self.later(0.0, lambda: self.start(self._offered[epoch]))
-            case fx.CheckResult(epoch, _, frames):
+            case fx.CheckResult(epoch, _, _, frames):
                 written = report(len(frames), self._written[epoch])
                 check_s = self.check_s(self._offered[epoch])
                 self.later(check_s, lambda: self.post(ev.AttemptChecked(epoch, written)))

@@ -257,9 +257,7 @@ class World:
             machine.hear(effect)
 
     def _accepted(self, check: fx.CheckResult) -> None:
-        attempt = self.state.attempts.get(check.epoch)
-        if attempt is not None:
-            self.machines[attempt.worker_id].accepted(check.epoch)
+        self.machines[check.worker_id].accepted(check.epoch)
 
     def _checked(self, check: fx.CheckResult) -> None:
         if self.now_and_then(0.02):

@@ -217,9 +217,12 @@ class EffectRunner:
 
     @carry_out.register
     def _(self, effect: RevokeAttempt) -> None:
-        session = self._session_of(effect.worker_id)
+        self._revoke(effect.epoch, effect.worker_id)
+
+    def _revoke(self, epoch: Epoch, worker_id: WorkerId) -> None:
+        session = self._session_of(worker_id)
         if session is not None:
-            session.send(messages.Revoke(effect.epoch))
+            session.send(messages.Revoke(epoch))
 
     @carry_out.register
     def _(self, effect: DiscardAttempt) -> None:
@@ -235,10 +238,7 @@ class EffectRunner:
 
     @carry_out.register
     def _(self, effect: CheckResult) -> None:
-        # The delivery is stored by now: its worker may forget what it keeps in case it is not.
-        session = self._session_of(self._live(effect.epoch).worker_id)
-        if session is not None:
-            session.send(messages.Revoke(effect.epoch))
+        self._revoke(effect.epoch, effect.worker_id)
         self._background.start(
             self._check(effect), lambda error: AttemptFailed(effect.epoch, error)
         )
