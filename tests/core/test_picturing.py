@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ffcluster.core.picturing import (
@@ -18,7 +18,7 @@ from tests.steps import outcome
 
 STATES = ("pending", "assigned", "checking", "committed", "missing")
 # A busy machine takes its time over an example.
-PATIENT = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEWER = settings(max_examples=60)
 ENDS = ("live", "committed", "failed", "returned", "superseded")
 
 
@@ -45,7 +45,7 @@ def films(draw: st.DrawFn) -> tuple[list[Stretch], int]:
     return stretches, at + draw(st.integers(1, 500))
 
 
-@PATIENT
+@FEWER
 @given(films(), st.integers(1, 400), st.data())
 def test_every_frame_is_in_exactly_one_bucket_and_counts_add_up(
     film: tuple[list[Stretch], int], most: int, data: st.DataObject
@@ -71,7 +71,7 @@ def test_every_frame_is_in_exactly_one_bucket_and_counts_add_up(
     assert any(b.speculative for b in buckets) == any(s.speculative for s in inside)
 
 
-@PATIENT
+@FEWER
 @given(films())
 def test_each_segment_has_a_bucket_where_they_fit(film: tuple[list[Stretch], int]) -> None:
     stretches, frame_count = film
@@ -112,7 +112,7 @@ def attempts(draw: st.DrawFn) -> list[AttemptSpan]:
     return draw(st.permutations(spans))
 
 
-@PATIENT
+@FEWER
 @given(attempts(), st.integers(1, 100), st.floats(0.0, 1000.0), st.floats(0.0, 1000.0))
 def test_every_attempt_in_the_window_is_in_one_bar(
     spans: Sequence[AttemptSpan], most: int, from_s: float, width_s: float
@@ -135,7 +135,7 @@ def test_every_attempt_in_the_window_is_in_one_bar(
         assert (bar.end_s is None) == (bar.end == "live") or bar.end == "mixed"
 
 
-@PATIENT
+@FEWER
 @given(attempts())
 def test_nothing_is_merged_where_there_is_room(spans: Sequence[AttemptSpan]) -> None:
     window = Window(origin=1000.0, from_s=0.0, to_s=1000.0, now_s=1000.0)
@@ -171,7 +171,7 @@ def test_a_full_lane_leaves_others_their_bars() -> None:
     assert {lane.worker: len(lane.bars) for lane in chart.lanes}["small"] == 3
 
 
-@PATIENT
+@FEWER
 @given(attempts(), st.integers(0, 8), st.integers(1, 8))
 def test_some_of_the_lanes_are_those_that_all_of_them_have_there(
     spans: Sequence[AttemptSpan], first: int, most: int

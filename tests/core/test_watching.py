@@ -302,5 +302,5 @@ class Folders(RuleBasedStateMachine):
         assert len({claim.id for claim in self.settled}) == len(self.settled) == self.claims
 
 
-Folders.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Folders.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 test_any_order_of_looks_answers_and_crashes = Folders.TestCase

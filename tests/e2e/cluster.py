@@ -29,9 +29,9 @@ _START_LIMIT_S = 60.0
 def twistd(
     *arguments: str, log: Path, cwd: Path, env: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start one twistd service in the foreground, its log in a file."""
+    """Start one twistd service in the foreground, its log appended to a file."""
     command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *arguments]
-    with log.open("wb") as file:
+    with log.open("ab") as file:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=cwd,
             env={**_FFMPEG, **os.environ, "PYTHONUNBUFFERED": "1", **env},
@@ -117,6 +117,7 @@ class Cluster:
     def start(self, *options: str) -> Cluster:
         """Start the coordinator on a free port (or the one it had) and wait until it listens."""
         log = self.directory / "coordinator.log"
+        earlier = len(self.log("coordinator")) if log.exists() else 0
         self.coordinator = twistd(
             "ffcluster-server",
             "--port", str(self.port),
@@ -129,7 +130,7 @@ class Cluster:
         def listening() -> object:
             assert self.coordinator is not None
             assert self.coordinator.poll() is None, self.log("coordinator")
-            return _READY.search(self.log("coordinator"))
+            return _READY.search(self.log("coordinator"), earlier)
 
         self.port = int(wait_for("the coordinator", listening)[1])  # type: ignore[index]
         return self
@@ -183,7 +184,10 @@ class Cluster:
         return self._client
 
     def stop(self) -> None:
-        """End everything that was started, by pid, whatever state it is in."""
+        """End everything that was started, by pid, whatever state it is in.
+
+        Whatever happened to it: none may have broken in a way that nobody had thought of.
+        """
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -199,3 +203,6 @@ class Cluster:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+        for name in ("coordinator", *self.workers):
+            if (self.directory / f"{name}.log").exists():
+                assert "Traceback" not in self.log(name), self.log(name)[-8000:]

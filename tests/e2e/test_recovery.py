@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ffcluster.interfaces.cli.output import plain
 from tests.e2e.cluster import Cluster, descendants, is_alive, run, wait_for
 from tests.e2e.test_scenarios import assert_exact
 from tests.inputs import ffmpeg, pictures, tone
@@ -38,9 +38,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def receipt(cluster: Cluster, job_id: str) -> dict[str, Any]:
-    done = run("job", job_id, "--receipt", "--coordinator", cluster.url)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = plain(cluster.client.receipt(job_id))
     return found
 
 

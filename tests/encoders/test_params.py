@@ -240,7 +240,7 @@ fragments = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.text(max_size=80), st.lists(fragments, max_size=9).map(" ".join)))
 def test_any_text_is_a_profile_or_refused(text: str) -> None:
     try:

@@ -58,13 +58,13 @@ def refusal(payload: bytes) -> ProtocolError:
 
 
 @given(EVERY_MESSAGE)
-@settings(max_examples=300, suppress_health_check=_SLOW, deadline=None)
+@settings(max_examples=300, suppress_health_check=_SLOW)
 def test_every_message_comes_back_as_it_was_sent(message: Any) -> None:
     assert decode(codec.encode(message)) == message
 
 
 @given(EVERY_MESSAGE, st.dictionaries(st.text("qz", min_size=3), st.integers(0, 9), min_size=1))
-@settings(max_examples=50, suppress_health_check=_SLOW, deadline=None)
+@settings(max_examples=50, suppress_health_check=_SLOW)
 def test_unknown_keys_are_ignored(message: Any, extra: dict[str, int]) -> None:
     document = extra | orjson.loads(codec.encode(message))
     assert decode(orjson.dumps(document)) == message
@@ -220,7 +220,7 @@ def test_random_bytes_give_nothing_but_protocol_errors(payload: bytes) -> None:
 
 
 @given(EVERY_MESSAGE, st.data())
-@settings(max_examples=300, suppress_health_check=_SLOW, deadline=None)
+@settings(max_examples=300, suppress_health_check=_SLOW)
 def test_spoiled_messages_give_nothing_but_protocol_errors(
     message: Any, data: st.DataObject
 ) -> None:

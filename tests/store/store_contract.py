@@ -44,7 +44,6 @@ from tests.store.entries import everything, job, segment
 X264 = Capability("libx264", Codec.H264)
 FULL = settings(
     max_examples=10,
-    deadline=None,
     # A database is too slow to look for the smallest example.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     # Each example clears its place, and any example suits every store.

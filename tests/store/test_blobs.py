@@ -108,7 +108,7 @@ def test_file_of_another_size_is_not_adopted(blobs: FileBlobs) -> None:
     assert not blobs.path(REF).exists()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, len(DATA) - 1), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_found(blobs: FileBlobs, position: int, bit: int) -> None:
     adopt(blobs)

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ffcluster.core.durable import Changes, JobEntry, SegmentEntry, WebhookEntry
@@ -23,7 +23,6 @@ from tests.store.entries import KINDS, job, of_type, segment
 SUMMARY = MediaSummary(VideoFormat("h264", 4, 4, "yuv420p", TimeBase(1, 25)), 9, 0, 9, array("q"))
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of([of_type(kind) for kind in KINDS]))
 def test_every_entry_comes_back_as_it_was(entry: Any) -> None:
     # Summaries have no equality of their own, so all that they show is compared.

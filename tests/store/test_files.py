@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ffcluster.errors import DiskFull, OutputUnwritable, Refused, TransferFailed
@@ -52,8 +52,6 @@ def test_file_without_an_announced_hash_is_settled_only_when_every_byte_is_there
     assert incoming.whole
 
 
-# The time a disk takes for fsync is anybody's guess.
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1024), st.integers(0, 1024)), max_size=20))
 def test_any_blocks_in_any_order_give_the_right_file_or_none(
     tmp_path_factory: pytest.TempPathFactory, spans: list[tuple[int, int]]
@@ -205,8 +203,6 @@ def interrupted(path: Path, data: bytes) -> IncomingFile:
     return IncomingFile(path, 10_000, resumes=True)
 
 
-# The time a disk takes for fsync is anybody's guess.
-@settings(deadline=None)
 @given(st.integers(1, len(DATA)), st.integers(1, len(DATA)))
 def test_reopened_file_goes_on_where_it_stopped(
     tmp_path_factory: pytest.TempPathFactory, stopped: int, resent: int

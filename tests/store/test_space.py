@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ffcluster.errors import OutputUnwritable
@@ -107,7 +107,6 @@ def test_asking_for_room_decides_nothing_about_other_work(disk: Disk) -> None:
     assert kept.check() == ""
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4 * GIB), max_size=30))
 def test_it_never_says_enough_when_there_is_too_little(frees: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -199,6 +199,8 @@ class Ledger:
             self._send()
         try:
             await self.idle()
+        except FfclusterError as error:
+            log.error("closed without storing what was decided last: {why}", why=error.message)
         except Exception:  # noqa: BLE001 - it is logged, and the store is closed in any case
             log.failure("closed without storing what was decided last")
         self._give_up(Cancelled(message="The coordinator stops."))

@@ -211,7 +211,7 @@ LINE = "-i -y -c:v libx264 -crf 20 a.mkv b.mp4 -map 0 0:a -an -vf scale=2:2 - --
 WORDS = st.sampled_from([*LINE.split(), "-progress", "pipe:1", "\n", "\0", "-x264-params", "ref=3"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(WORDS, st.text(max_size=8)), max_size=16))
 def test_any_words_give_a_call_or_a_reason(words: list[str]) -> None:
     found = read_arguments(words, SCHEMAS)

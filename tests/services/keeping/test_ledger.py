@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from ffcluster import steps
@@ -308,8 +309,10 @@ class LedgerCase(TestCase):
         await self.assertFailure(self.ledger.idle(), StoreFailed)
         await self.assertFailure(self.stored(), StoreFailed)
         assert len(self.flushLoggedErrors(StoreFailed)) == 1
-        await self.ledger.close()
-        assert len(self.flushLoggedErrors(StoreFailed)) == 1
+        with capturedLogs() as logged:
+            await self.ledger.close()
+        (line,) = [formatEvent(event) for event in logged]
+        assert line == "closed without storing what was decided last: A fault."
 
     @asynchronous
     async def test_fault_of_the_program_is_one_that_will_not_pass(self) -> None:
@@ -340,11 +343,13 @@ class LedgerCase(TestCase):
         self.gate.faults = [AWAY, AWAY, AWAY]
         self.put(1)
         await self.until(lambda: bool(self.clock.getDelayedCalls()))
-        await self.ledger.close()
+        with capturedLogs() as logged:
+            await self.ledger.close()
         assert self.told == []
         assert len(self.gate.faults) == 1
         assert self.clock.getDelayedCalls() == []
-        assert len(self.flushLoggedErrors(StoreUnavailable)) == 1
+        (line,) = [formatEvent(event) for event in logged if "closed" in formatEvent(event)]
+        assert line == f"closed without storing what was decided last: {AWAY.message}"
 
     @asynchronous
     async def test_closing_in_trouble_stores_what_the_last_try_can(self) -> None:
