@@ -71,10 +71,11 @@ class Encoder:
         return ensureDeferred(self._encode(arguments[5]))
 
     async def _encode(self, result: Path) -> SegmentProof:
-        self.encodes += 1
         await deferToThread(result.write_bytes, RESULT)
         running = self.runner.run(Command(("/bin/sleep", "600"), "sleep"))
         self.ends.append(running.terminate)
+        # What counts can be ended.
+        self.encodes += 1
         try:
             await running.done
         finally:
