@@ -118,11 +118,12 @@ def test_a_completed_job_is_remembered_and_its_file_can_still_be_fetched(
     cluster.add_worker("one", "--reconnect-delay", "0.2")
     job_id = cluster.submit(film, "done.mkv", "--preset", "ultrafast", "--gop", "25")
     cluster.wait(job_id)
-    before = receipt(cluster, job_id)
+    before, segments = receipt(cluster, job_id), cluster.job(job_id)["segments"]
+    assert all(segment["border_psnr_db"] > 20 for segment in segments)
     kill(cluster)
     cluster.start(*FAST)
     assert receipt(cluster, job_id) == before
-    assert len(cluster.job(job_id)["segments"]) == len(before["segments"])
+    assert cluster.job(job_id)["segments"] == segments
     fetched = cluster.directory / "fetched.mkv"
     done = run("wait", job_id, "--output", fetched, "--coordinator", cluster.url)
     assert done.returncode == 0, done.stdout + done.stderr

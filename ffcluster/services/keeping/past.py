@@ -50,7 +50,8 @@ class Past:
 
     async def segments(self, job: Job) -> tuple[SegmentView, ...]:
         """Describe the segments of a job that ended before the coordinator was started."""
-        return tuple(_view(segment) for segment in (await self.receipt(job)).segments)
+        segments = (await self.receipt(job)).segments
+        return tuple(_view(each, each.committed, len(each.attempts)) for each in segments)
 
     async def segments_behind(
         self, job_id: JobId, states: Collection[str], after: int, limit: int
@@ -123,7 +124,7 @@ def _views_behind(
 
     def read(store: JobStore) -> tuple[SegmentView, ...]:
         return tuple(
-            _stored_view(segment, _committed(store, segment))
+            _view(segment, _committed(store, segment), segment.tried)
             for segment in store.segments(job_id, after, limit)
         )
 
@@ -137,15 +138,17 @@ def _committed(store: JobStore, segment: SegmentEntry) -> AttemptEntry | None:
     return found[0] if found and found[0].epoch == segment.committed else None
 
 
-def _stored_view(segment: SegmentEntry, made: AttemptEntry | None) -> SegmentView:
-    """Describe a stored segment; `made` is the attempt whose result counts."""
+def _view(
+    segment: SegmentEntry | SegmentReceipt, made: AttemptEntry | None, attempts: int
+) -> SegmentView:
+    """Describe a stored segment; `made` is the attempt whose result counts, of so many."""
     report = segment.report
     return SegmentView(
         first_frame=segment.frames.first,
         frame_count=len(segment.frames),
         state=segment.state,
         worker=made.worker_name if made else "",
-        attempts=segment.tried,
+        attempts=attempts,
         encode_s=made.proof.encode_s if made and made.proof else None,
         size_bytes=report.size_bytes if report else None,
         encoder=made.capability.encoder if made else "",
@@ -153,21 +156,4 @@ def _stored_view(segment: SegmentEntry, made: AttemptEntry | None) -> SegmentVie
         fallback=made.fallback if made else False,
         kind=report.parameter_sets if report else "",
         border_psnr_db=report.border_psnr_db if report else None,
-    )
-
-
-def _view(segment: SegmentReceipt) -> SegmentView:
-    made, report = segment.committed, segment.report
-    return SegmentView(
-        first_frame=segment.frames.first,
-        frame_count=len(segment.frames),
-        state=segment.state,
-        worker=made.worker_name if made else "",
-        attempts=len(segment.attempts),
-        encode_s=made.proof.encode_s if made and made.proof else None,
-        size_bytes=report.size_bytes if report else None,
-        encoder=made.capability.encoder if made else "",
-        device=made.capability.device if made else "",
-        fallback=made.fallback if made else False,
-        kind=report.parameter_sets if report else "",
     )
