@@ -13,6 +13,7 @@ from ffcluster.core.model import (
     ResultReport,
     WorkerId,
 )
+from ffcluster.core.segment import Attempt
 from ffcluster.core.timeline import FrameRange
 
 
@@ -44,6 +45,20 @@ class OfferAttempt:
     device: str = ""
     trial: bool = False
 
+    @classmethod
+    def of(cls, attempt: Attempt) -> OfferAttempt:
+        """The offer of an attempt, the same each time."""
+        return cls(
+            attempt.epoch,
+            attempt.worker_id,
+            attempt.job_id,
+            attempt.frames,
+            attempt.pre_roll,
+            attempt.capability.encoder,
+            attempt.device,
+            attempt.trial,
+        )
+
 
 @attrs.frozen
 class ResumeAttempt:
@@ -53,9 +68,6 @@ class ResumeAttempt:
     worker_id: WorkerId
     job_id: JobId
     frames: FrameRange
-    pre_roll: PreRoll
-    encoder: str
-    device: str = ""
 
 
 @attrs.frozen

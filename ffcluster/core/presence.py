@@ -98,15 +98,7 @@ class Presence:
                 continue
             attempt.claimed, attempt.resumed = False, True
             self._records.effects += [
-                ResumeAttempt(
-                    attempt.epoch,
-                    attempt.worker_id,
-                    attempt.job_id,
-                    attempt.frames,
-                    attempt.pre_roll,
-                    attempt.capability.encoder,
-                    attempt.device,
-                ),
+                ResumeAttempt(attempt.epoch, attempt.worker_id, attempt.job_id, attempt.frames),
                 JobChanged(attempt.job_id),
             ]
 

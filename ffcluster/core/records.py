@@ -248,16 +248,7 @@ class Records:
     def _send(self, attempt: Attempt) -> None:
         self.workers[attempt.worker_id].settle()
         self.effects += [
-            OfferAttempt(
-                attempt.epoch,
-                attempt.worker_id,
-                attempt.job_id,
-                attempt.frames,
-                attempt.pre_roll,
-                attempt.capability.encoder,
-                attempt.device,
-                attempt.trial,
-            ),
+            OfferAttempt.of(attempt),
             JobChanged(attempt.job_id),
             WorkerChanged(attempt.worker_id),
         ]

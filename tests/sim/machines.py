@@ -30,7 +30,7 @@ class Stage(enum.Enum):
 class Held:
     """An attempt that a machine has."""
 
-    offer: fx.OfferAttempt | fx.ResumeAttempt
+    offer: fx.OfferAttempt
     stage: Stage = Stage.QUEUED
     started_at: float = 0.0
     trial: bool = False

@@ -317,7 +317,7 @@ class World:
                 self.post(ev.JobSubmitted(job_id, spec(**changes), Source(f"{job_id}.mkv")))
             self.later(1.0, lambda: self.submit(job_id, **changes))
 
-    def is_poisonous(self, offer: fx.OfferAttempt | fx.ResumeAttempt) -> bool:
+    def is_poisonous(self, offer: fx.OfferAttempt) -> bool:
         frame = self.poison.get(offer.job_id)
         return frame is not None and offer.frames.first <= frame < offer.frames.stop
 

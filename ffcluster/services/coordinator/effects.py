@@ -256,17 +256,7 @@ class EffectRunner:
         if known is not None:
             return known
         profile = self._registry.fitted(attempt.capability, media.spec.profile)
-        offer = OfferAttempt(
-            attempt.epoch,
-            attempt.worker_id,
-            attempt.job_id,
-            attempt.frames,
-            attempt.pre_roll,
-            attempt.capability.encoder,
-            attempt.device,
-            attempt.trial,
-        )
-        return media.order(offer, profile)
+        return media.order(OfferAttempt.of(attempt), profile)
 
     @carry_out.register
     def _(self, effect: DismissWorker) -> None:

@@ -14,7 +14,7 @@ import attrs
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from ffcluster.core.effects import OfferAttempt, ResumeAttempt
+from ffcluster.core.effects import OfferAttempt
 from ffcluster.core.media import MediaSummary
 from ffcluster.core.model import (
     BlobRef,
@@ -163,13 +163,12 @@ class JobMedia:
         )
         return CutPiece(path, piece.size_bytes, piece.sha256, order)
 
-    def order(self, offer: OfferAttempt | ResumeAttempt, profile: Profile) -> EncodeOrder:
+    def order(self, offer: OfferAttempt, profile: Profile) -> EncodeOrder:
         """What an attempt was told to do, without the trims of its piece.
 
         That is all that is needed to check the result of an attempt that a worker kept while the
         coordinator was away.
         """
-        trial = isinstance(offer, OfferAttempt) and offer.trial
         compares = self.spec.exactly and profile.rate.mode is RateMode.LOSSLESS
         return EncodeOrder(
             frames=offer.frames,
@@ -180,8 +179,8 @@ class JobMedia:
             # Lossless is proven against what ffmpeg decodes, not against what a device does.
             hardware_decode=self.spec.hardware_decode and not compares,
             # Of a trial only the headers count.
-            decoded_check=self.spec.exactly and not trial,
-            picture_check=compares and not trial,
+            decoded_check=self.spec.exactly and not offer.trial,
+            picture_check=compares and not offer.trial,
             counts_frames=profile.keeps_timing,
             stall_timeout_s=self._stall_timeout_s,
         )

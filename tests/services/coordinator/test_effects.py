@@ -32,7 +32,7 @@ REPORT = ResultReport(10, 100, "h264", 4, 4, "yuv420p", "0" * 64, 0)
 LATE: tuple[fx.Effect, ...] = (
     fx.IndexSource(JOB),
     fx.OfferAttempt(EPOCH, WORKER, JOB, FRAMES, PreRoll.KEYFRAME, "libx264"),
-    fx.ResumeAttempt(EPOCH, WORKER, JOB, FRAMES, PreRoll.KEYFRAME, "libx264"),
+    fx.ResumeAttempt(EPOCH, WORKER, JOB, FRAMES),
     fx.RevokeAttempt(EPOCH, WORKER),
     fx.CheckResult(EPOCH, WORKER, JOB, FRAMES),
     fx.DiscardAttempt(EPOCH, JOB, committed=False),

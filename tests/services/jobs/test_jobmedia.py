@@ -14,7 +14,7 @@ import pytest
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.trial.unittest import TestCase
 
-from ffcluster.core.effects import OfferAttempt, ResumeAttempt
+from ffcluster.core.effects import OfferAttempt
 from ffcluster.core.media import MediaSummary, VideoFormat
 from ffcluster.core.model import (
     EncodeOrder,
@@ -107,13 +107,9 @@ def test_a_device_decodes_where_that_is_wanted_and_no_pictures_are_compared(tria
 
 def test_an_order_that_was_given_by_an_earlier_process_is_the_same_but_for_its_trims() -> None:
     media = job(profile=LOSSLESS, hardware_decode=True)
-    resumed = ResumeAttempt(
-        OFFER.epoch, OFFER.worker_id, OFFER.job_id, OFFER.frames, OFFER.pre_roll, "h264_nvenc",
-        "cuda:0",
-    )  # fmt: skip
     given = order(profile=LOSSLESS, hardware_decode=True)
     assert given.trim_end_s == Fraction(1, 2)
-    assert media.order(resumed, LOSSLESS) == attrs.evolve(given, trim_end_s=None)
+    assert media.order(OFFER, LOSSLESS) == attrs.evolve(given, trim_end_s=None)
 
 
 # --- results -------------------------------------------------------------------------------------
