@@ -127,7 +127,7 @@ class Assembly:
 
 
 def _borders(job: Job) -> tuple[int, float | None]:
-    """How many borders of segments were compared with the source, and the worst that was found."""
+    """How many ends of segments were compared with the source, and the worst that was found."""
     reports = [s.report for s in job.segments.values() if s.report is not None]
     found = [r.border_psnr_db for r in reports if r.border_psnr_db is not None]
     return 2 * len(found), min(found, default=None)

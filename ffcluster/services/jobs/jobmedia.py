@@ -343,7 +343,6 @@ class JobMedia:
             notes=(*told, *notes),
             made_by=tuple(made_by),
             missing=tuple(missing),
-            borders=_borders(self._join.committed),
         )
 
     async def publish(self, outcome: JobOutcome) -> JobOutcome:
@@ -405,17 +404,6 @@ class JobMedia:
                 "cannot remove {path}: {error}", path=path, error=failure.value
             )
         )
-
-
-def _borders(committed: Sequence[CommittedResult]) -> tuple[int, float | None]:
-    """Borders whose pictures were compared, and the least PSNR that was found at any of them."""
-    compared = {
-        result.frames: result.report.border_psnr_db
-        for result in committed
-        if result.report.border_psnr_db is not None
-    }
-    borders = {border for frames in compared for border in (frames.first, frames.stop)}
-    return len(borders), min(compared.values(), default=None)
 
 
 def _remove_others(directory: Path, keep: Collection[str]) -> None:
