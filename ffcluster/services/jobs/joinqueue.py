@@ -5,7 +5,7 @@ Reads every result back before it is joined. Decides nothing about jobs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -94,11 +94,6 @@ class JoinQueue:
     def frame_count(self) -> int:
         """Frames in all results that were queued."""
         return sum(committed.report.frame_count for committed in self._committed)
-
-    @property
-    def committed(self) -> Sequence[CommittedResult]:
-        """All results that were queued, in order."""
-        return self._committed
 
     async def append(self, committed: CommittedResult, *, mixes: bool) -> None:
         """Queue a result, at once, and wait until it is in the joiner's hands.
